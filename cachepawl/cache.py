@@ -1,0 +1,334 @@
+"""`HybridPrefixCache`: the tree, the frames and a policy, composed.  No torch.
+
+It decides; it touches no tensor.  Whoever drives it (the SGLang adapter, a replay)
+turns page ids into device indices and copies states.
+
+    match -> lock -> open_row -> allocate -> publish -> release -> close_row -> unlock
+
+Rows are the caller's small integers, one a running request.  Depths and lengths
+are tokens.  Every verb costs what it touches, never the size of the cache.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from cachepawl.errors import InvariantError, OutOfPages
+from cachepawl.observe.counters import CacheCounters
+from cachepawl.policy.base import EvictionPolicy, Victim, evict
+from cachepawl.policy.lru import LRU, LRU_KV, LRU_STATE
+from cachepawl.pool.frames import UNLIMITED, FrameAllocator
+from cachepawl.pool.geometry import Geometry
+from cachepawl.pool.references import PageReferences
+from cachepawl.tree import Lock, Match, Node, RadixTree
+from cachepawl.types import Key, Runs
+
+MAX_RESERVE = 64
+"""Pages kept behind a row's last run at most; a row keeps as many as it holds."""
+
+
+class Published(NamedTuple):
+    """What `publish` did."""
+
+    node: Node
+    """The node the key ends on; unlocked."""
+    replaced: bool
+    """The row's pages changed: its device row has to be rewritten."""
+    state_taken: bool
+    """The tree owns the state; otherwise it is still the caller's."""
+
+
+class HybridPrefixCache:
+    """A prefix cache over one arena.
+
+    `page_cap` and `state_cap` limit the pages and state slots in use at once.
+    `states_per_request` is how many slots a running request takes.
+    """
+
+    def __init__(
+        self,
+        geometry: Geometry,
+        *,
+        states_per_request: int,
+        policy: EvictionPolicy = LRU,
+        page_cap: int = UNLIMITED,
+        state_cap: int = UNLIMITED,
+    ) -> None:
+        self.geometry = geometry
+        self.states_per_request = states_per_request
+        self.policy = policy
+        self.frames = FrameAllocator(
+            geometry.num_frames,
+            geometry.pages_per_frame,
+            page_cap=page_cap,
+            state_cap=state_cap,
+        )
+        self.refs = PageReferences(self.frames)
+        self.tree = RadixTree(geometry.page_tokens, has_states=geometry.state is not None)
+        self.counters = CacheCounters()
+        self.row_states = 0
+
+    # -- reading ------------------------------------------------------------------
+
+    def match(self, key: Key, limit: int | None = None) -> Match:
+        """What of the key is cached.  Changes recency only.
+
+        `limit` caps the usable length (the last token of a prompt is always computed).
+        """
+        return self.tree.match(key, limit)
+
+    def lock(self, node: Node) -> Lock:
+        """Keep the path's KV and the node's state until `unlock`."""
+        receipt, pinned = self.tree.lock(node)
+        self.refs.pin(pinned)
+        return receipt
+
+    def lock_path(self, node: Node) -> Lock:
+        """Keep the path's KV alone; the node's state may go."""
+        receipt, pinned = self.tree.lock(node)
+        self.refs.pin(pinned)
+        return receipt
+
+    def unlock(self, receipt: Lock) -> None:
+        """Spend a receipt; a second time raises LockError."""
+        self.refs.unpin(self.tree.unlock(receipt))
+
+    # -- room ---------------------------------------------------------------------
+
+    def fits(self, tokens: int, states: int) -> bool:
+        """Whether `tokens` and `states` could be had now, by eviction if need be.
+
+        Counts whole frames, so a True can be acted upon.
+        """
+        pages = self.geometry.pages_of(tokens)
+        return self.frames.fits(pages, states, self.tree.state_evictable)
+
+    def obtainable_tokens(self) -> int:
+        """Tokens of KV that could be had now, by eviction if need be."""
+        pages = self.frames.obtainable_pages(self.tree.state_evictable)
+        return pages * self.geometry.page_tokens
+
+    def room_for_one_request(self) -> int:
+        """Tokens that a single request can hold in an otherwise empty arena."""
+        frames = self.geometry.usable_frames - self.states_per_request
+        pages = min(frames * self.geometry.pages_per_frame, self.frames.page_cap)
+        return pages * self.geometry.page_tokens
+
+    def make_room_for_pages(self, pages: int) -> bool:
+        """Evict until `pages` are available; False, and nothing evicted, if they can't be."""
+        frames = self.frames
+        if frames.obtainable_pages(self.tree.state_evictable) < pages:
+            return False
+        while frames.available_pages < pages:
+            capped = frames.page_cap - frames.kv_pages < pages
+            if not self._evict_next(LRU_KV if capped else self.policy):
+                return False
+        return True
+
+    def make_room_for_states(self, states: int) -> bool:
+        """Evict until `states` slots are available; False, and nothing evicted, if they can't be."""
+        frames = self.frames
+        if not frames.fits(0, states, self.tree.state_evictable):
+            return False
+        while frames.available_states < states:
+            # Only a state frees a frame when every KV frame has a pinned page.
+            useless_kv = frames.kv_frames == frames.pinned_frames
+            capped = frames.state_cap - frames.states < states
+            if not self._evict_next(LRU_STATE if capped or useless_kv else self.policy):
+                return False
+        return True
+
+    def evict_tokens(self, tokens: int) -> int:
+        """Evict at least so many tokens of KV, leaf by leaf; returns how many went."""
+        before = self.counters.evicted_tokens
+        while self.counters.evicted_tokens - before < tokens and self._evict_next(LRU_KV):
+            pass
+        return self.counters.evicted_tokens - before
+
+    def evict_states(self, states: int) -> int:
+        """Evict at least so many states; returns how many went."""
+        before = self.counters.evicted_states
+        while self.counters.evicted_states - before < states and self._evict_next(LRU_STATE):
+            pass
+        return self.counters.evicted_states - before
+
+    def _evict_next(self, policy: EvictionPolicy) -> bool:
+        victim = policy.victim(self.tree)
+        if victim is None:
+            return False
+        self._evict(victim)
+        return True
+
+    def _evict(self, victim: Victim) -> None:
+        freed = evict(self.tree, victim)
+        self.refs.evicted(freed.pages)
+        self.frames.free_states(freed.states)
+        self.counters.evicted_tokens += freed.pages.count * self.geometry.page_tokens
+        self.counters.evicted_states += len(freed.states)
+
+    # -- rows ----------------------------------------------------------------------
+
+    def open_row(self, row: int, node: Node, tokens: int) -> None:
+        """A request starts in `row` on the first `tokens` tokens of a locked path."""
+        pages = self.tree.path_pages(node).slice(0, self.geometry.pages_of(tokens))
+        self.refs.open(row, pages)
+
+    def allocate(self, row: int, tokens: int) -> Runs:
+        """Make the row hold `tokens` tokens; returns the new pages.
+
+        Evicts what it must.  OutOfPages, and no change, when that is not enough.
+        """
+        entry = self.refs.rows[row]
+        missing = self.geometry.pages_of(tokens) - entry.count
+        reserve = min(max(entry.count, missing), MAX_RESERVE)
+        got = self.refs.grow(row, missing, reserve)
+        if got is None:
+            self.make_room_for_pages(missing)
+            got = self.refs.grow(row, missing, reserve)
+        if got is None:
+            raise OutOfPages(self._shortage(missing, "pages", self.frames.available_pages))
+        return got
+
+    def publish(self, row: int, key: Key, depth: int, state: int | None) -> Published:
+        """The tree takes the row's pages up to `depth`, and the state at `depth`.
+
+        `key` is the row's tokens, at least `depth` of them; `depth` is a multiple of
+        the page.  Pages that the tree has already are freed and the row uses the
+        tree's.  Locks do not move: lock the new node, then unlock the old one.
+        """
+        page = self.geometry.page_tokens
+        entry = self.refs.rows[row]
+        depth_pages = depth // page
+        cut = Key(key.tokens[: depth * self.tree.token_bytes], key.namespace)
+        own = entry.slice(entry.shared, depth_pages)
+        done = self.tree.insert(cut, own, owned_from=entry.shared * page, state=state)
+        replaced = bool(done.duplicates.count)
+        canonical = self.tree.path_pages(done.node) if replaced else entry.slice(0, depth_pages)
+        self.refs.publish(row, canonical, done.duplicates)
+        self.counters.duplicate_pages += done.duplicates.count
+        if state is not None:
+            self.counters.states_published += done.state_taken
+            self.counters.states_declined += not done.state_taken
+            self.row_states -= done.state_taken
+        return Published(done.node, replaced, done.state_taken)
+
+    def release(self, row: int, start: int, stop: int) -> None:
+        """The row gives back its own pages of tokens `[start, stop)`; `start` on a page."""
+        page = self.geometry.page_tokens
+        self.refs.release(row, start // page, -(-stop // page))
+
+    def close_row(self, row: int) -> None:
+        """The request is gone; InvariantError when it still owns pages."""
+        self.refs.close(row)
+
+    # -- states ----------------------------------------------------------------------
+
+    def take_states(self, count: int) -> tuple[int, ...]:
+        """State slots for a request, by eviction if need be; OutOfPages on a shortage."""
+        slots = self.try_states(count)
+        if slots is None:
+            raise OutOfPages(self._shortage(count, "state slots", self.frames.available_states))
+        return slots
+
+    def try_states(self, count: int) -> tuple[int, ...] | None:
+        """As `take_states`, for what is optional: None on a shortage."""
+        slots = self.frames.alloc_states(count)
+        if slots is None and self.make_room_for_states(count):
+            slots = self.frames.alloc_states(count)
+        if slots is not None:
+            self.row_states += count
+        return slots
+
+    def free_states(self, slots: tuple[int, ...] | list[int]) -> None:
+        """A request gives its slots back."""
+        self.frames.free_states(slots)
+        self.row_states -= len(slots)
+
+    # -- the whole -------------------------------------------------------------------
+
+    def reset(self) -> None:
+        """Drop everything cached; no request may be running."""
+        self.tree.reset()
+        self.refs.clear()
+        self.row_states = 0
+
+    def check(self, level: int) -> None:
+        """InvariantError if an invariant does not hold.  Read only.
+
+        Level 1 compares counters, O(1); level 2 walks the tree and every frame.
+        """
+        self.tree.check(level)
+        wrong = [] if level < 1 else self._counter_violations()
+        if level >= 2:
+            wrong += self.refs.violations([node.pages for node in self.tree.walk()])
+            wrong += self._pin_violations()
+        if wrong:
+            raise InvariantError("\n".join([*wrong, str(self.stats()), self.tree.render()]))
+
+    def _counter_violations(self) -> list[str]:
+        tree, frames, page = self.tree, self.frames, self.geometry.page_tokens
+        pairs = {
+            "I6 KV tokens: evictable + protected": (
+                tree.full_evictable + tree.full_protected,
+                self.refs.tree_pages * page,
+            ),
+            "I6 states: evictable + protected + requests'": (
+                tree.state_evictable + tree.state_protected + self.row_states,
+                frames.states,
+            ),
+            "I1 pinned pages": (
+                frames.pinned_pages,
+                self.refs.row_pages + tree.full_protected // page,
+            ),
+        }
+        wrong = [f"{name}: {a} != {b}" for name, (a, b) in pairs.items() if a != b]
+        return wrong + self.refs.counter_violations()
+
+    def _pin_violations(self) -> list[str]:
+        """Pinned pages frame by frame, counted again from locks and rows."""
+        count = [0] * self.frames.num_frames
+        for node in self.tree.walk():
+            if node.full_lock:
+                for page in node.pages:
+                    count[self.frames.frame_of(page)] += 1
+        for row, entry in self.refs.rows.items():
+            gone = {i for a, b in entry.released for i in range(a, b)}
+            for i, page in enumerate(self.refs.pages(row, entry.shared, entry.count)):
+                if entry.shared + i not in gone:
+                    count[self.frames.frame_of(page)] += 1
+        wrong = [
+            f"frame {f}: {self.frames.pinned_in(f)} pinned, {n} found"
+            for f, n in enumerate(count)
+            if n != self.frames.pinned_in(f)
+        ]
+        return [f"I1 {line}" for line in wrong]
+
+    def stats(self) -> dict[str, int]:
+        """Sizes and totals, flat, for logs and metrics."""
+        frames, tree, counters = self.frames, self.tree, self.counters
+        sizes = {
+            "frames": frames.num_frames - 1,
+            "frames_free": frames.free_frames,
+            "frames_kv": frames.kv_frames,
+            "frames_state": frames.states,
+            "pages_in_use": frames.kv_pages,
+            "pages_stranded": frames.stranded_pages,
+            "tree_nodes": tree.num_nodes,
+            "full_evictable_tokens": tree.full_evictable,
+            "full_protected_tokens": tree.full_protected,
+            "state_evictable": tree.state_evictable,
+            "state_protected": tree.state_protected,
+            "rows": len(self.refs.rows),
+        }
+        totals = {k: v for k, v in vars(counters).items() if isinstance(v, int)}
+        return sizes | totals | vars(frames.counters)
+
+    def _shortage(self, need: int, what: str, have: int) -> str:
+        tree, page = self.tree, self.geometry.page_tokens
+        return (
+            f"need {need} {what}, {have} available; nothing more can be evicted: "
+            f"{tree.full_protected // page} pages and {tree.state_protected} states locked, "
+            f"{self.refs.row_pages} pages and {self.row_states} states held by "
+            f"{len(self.refs.rows)} requests, {self.frames.free_frames} frames free; "
+            f"lower --max-running-requests or give the arena more bytes"
+        )

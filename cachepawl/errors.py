@@ -1,0 +1,27 @@
+"""The error tree: what callers may catch.  An `assert` elsewhere means a bug of ours."""
+
+from __future__ import annotations
+
+
+class CachepawlError(Exception):
+    """Base of all errors meant for callers.  The text gives value, limit and remedy."""
+
+
+class ConfigError(CachepawlError, ValueError):
+    """An option, a flag or a model that cachepawl cannot serve."""
+
+
+class OutOfPages(CachepawlError):  # noqa: N818 - named after the shortage
+    """The arena cannot hold what was asked, after evicting all it may evict."""
+
+
+class InvariantError(CachepawlError, AssertionError):
+    """A checked invariant does not hold.  The text names it and dumps the structure."""
+
+
+class LockError(CachepawlError, RuntimeError):
+    """A lock receipt was used twice or on another tree."""
+
+
+class DoubleFree(CachepawlError, RuntimeError):  # noqa: N818
+    """A page or a slot was given back that its owner did not hold."""

@@ -1,0 +1,1 @@
+"""Counters, miss reasons, text pictures of the cache."""

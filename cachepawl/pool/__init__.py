@@ -1,0 +1,1 @@
+"""The device arena: geometry, frames, page references; with torch: buffer and views."""

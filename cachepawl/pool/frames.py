@@ -1,0 +1,416 @@
+"""The host's truth: which frame is whose and which of its pages are free.  No torch.
+
+Any frame, wherever it lies, changes kind the moment it is empty; nothing moves.
+States take the highest free frame.  KV goes request-affine: a row (a request) fills
+runs of its own, and the pages that follow its last run stay reserved for it until
+somebody needs them.  New runs go to the fullest partly filled frame that has one
+long enough, then to the lowest free frame, then into whatever holes there are.
+
+A page is *pinned* while a request holds it or its tree node is locked.  A frame
+without pinned pages can be emptied by eviction alone; the counters here say how
+many frames and pages could be had that way without looking at the tree.
+
+Every operation costs the runs it touches, never the number of frames.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from sortedcontainers import SortedList
+
+from cachepawl.errors import DoubleFree
+from cachepawl.pool.bits import first_run, lowest_run, ones, run_length
+from cachepawl.pool.counters import FrameCounters
+from cachepawl.types import Runs
+
+FREE, SINK, KV, STATE = range(4)
+KIND_NAMES = ("free", "sink", "kv", "state")
+SCAN = 8
+"""Partly filled frames looked at for a run before a free frame is taken."""
+UNLIMITED = 1 << 62
+
+
+class FrameAllocator:
+    """Hands out KV pages and state slots from `num_frames` equal frames.
+
+    Page id = frame * pages_per_frame + index; a state slot is its frame's number.
+    Frame 0 is the sink and is never handed out.  `page_cap` and `state_cap` limit
+    how much of either kind may be in use at once.
+    """
+
+    def __init__(
+        self,
+        num_frames: int,
+        pages_per_frame: int,
+        *,
+        page_cap: int = UNLIMITED,
+        state_cap: int = UNLIMITED,
+    ) -> None:
+        self.num_frames = num_frames
+        self.pages_per_frame = pages_per_frame
+        self.page_cap = page_cap
+        self.state_cap = state_cap
+        self.counters = FrameCounters()
+        self._all = ones(pages_per_frame)
+        self._last_kind = [FREE] * num_frames
+        self.turned_to_kv: list[int] = []
+        """Frames that held a state before; their bytes are zeroed before KV is read."""
+        self.on_release: Callable[[int], None] | None = None
+        """Debug: called with every frame that becomes free."""
+        self.clear()
+
+    def clear(self) -> None:
+        """Everything free again.  The counters of kind changes go on."""
+        n = self.num_frames
+        self.kind = [SINK] + [FREE] * (n - 1)
+        self._used = [0] * n  # bitmap of pages in use
+        self._held = [0] * n  # bitmap of free pages reserved for a row
+        self._count = [0] * n  # pages in use
+        self._pinned = [0] * n  # pages in use that eviction cannot free
+        self._free = SortedList(range(1, n))
+        self._key = [0] * n  # its key in _partial, 0 when not there
+        self._partial: SortedList[tuple[int, int]] = SortedList()  # (-pages taken, frame)
+        self._reserved: dict[int, tuple[int, int]] = {}  # row -> pages [start, stop)
+        self.kv_pages = 0
+        self.kv_frames = 0
+        self.states = 0
+        self.pinned_pages = 0
+        self.pinned_frames = 0
+        self._held_pages = 0
+
+    # -- capacity ---------------------------------------------------------------
+
+    @property
+    def free_frames(self) -> int:
+        return len(self._free)
+
+    @property
+    def stranded_pages(self) -> int:
+        """Free pages inside frames that hold KV: no use for a state."""
+        return self.kv_frames * self.pages_per_frame - self.kv_pages
+
+    @property
+    def available_pages(self) -> int:
+        """Pages that an allocation can have now, without eviction."""
+        room = self.stranded_pages + len(self._free) * self.pages_per_frame
+        return min(room, self.page_cap - self.kv_pages)
+
+    @property
+    def available_states(self) -> int:
+        """State slots that an allocation can have now, without eviction."""
+        return min(len(self._free), self.state_cap - self.states)
+
+    def obtainable_pages(self, evictable_states: int) -> int:
+        """Pages that could be had by evicting everything evictable."""
+        frames = self.num_frames - 1 - (self.states - evictable_states)
+        room = frames * self.pages_per_frame - self.pinned_pages
+        return min(room, self.page_cap - self.pinned_pages)
+
+    def fits(self, pages: int, states: int, evictable_states: int) -> bool:
+        """Whether `pages` and `states` could be had together by evicting everything evictable.
+
+        Counts whole frames: a frame with one pinned page is no room for a state,
+        whatever the byte count says.
+        """
+        if pages > self.page_cap - self.pinned_pages:
+            return False
+        if states > self.state_cap - (self.states - evictable_states):
+            return False
+        beside_pinned = self.pinned_frames * self.pages_per_frame - self.pinned_pages
+        kv_frames = -(-max(0, pages - beside_pinned) // self.pages_per_frame)
+        whole = len(self._free) + self.kv_frames - self.pinned_frames + evictable_states
+        return states + kv_frames <= whole
+
+    # -- KV pages ---------------------------------------------------------------
+
+    def alloc_pages(self, row: int, count: int, reserve: int = 0) -> Runs | None:
+        """`count` pages for a row, pinned; None, and no change, when they are not there.
+
+        `reserve` more pages behind them are kept for the row as long as nobody else
+        needs them.
+        """
+        if count > self.available_pages:
+            self.counters.page_refusals += 1
+            return None
+        runs: list[tuple[int, int]] = []
+        missing = count - self._from_reservation(row, count, runs)
+        while missing > 0:
+            first, got = self._next_run(row, missing, reserve)
+            runs.append((first, got))
+            missing -= got
+        self.counters.pages_handed += count
+        stranded = self.stranded_pages
+        if stranded > self.counters.peak_stranded_pages:
+            self.counters.peak_stranded_pages = stranded
+        return Runs(runs)
+
+    def _from_reservation(self, row: int, count: int, runs: list[tuple[int, int]]) -> int:
+        kept = self._reserved.get(row)
+        if kept is None:
+            return 0
+        start, stop = kept
+        got = min(count, stop - start)
+        frame, at = divmod(start, self.pages_per_frame)
+        self._unhold(row, frame, at, stop - start)
+        self._use(frame, at, got)
+        if got < stop - start:
+            self._hold(row, frame, at + got, stop - start - got)
+        runs.append((start, got))
+        return got
+
+    def _next_run(self, row: int, count: int, reserve: int) -> tuple[int, int]:
+        """One more run for the row, as long as possible up to `count`, and its reservation."""
+        frame, at = self._place(count, reserve)
+        if frame < 0:
+            if self._free:
+                frame, at = self._take(self._free[0], KV), 0
+                got = min(count, self.pages_per_frame)
+            else:
+                self._revoke_all()
+                frame = self._partial[0][1]
+                at, got = lowest_run(self._all & ~self._used[frame])
+                got = min(got, count)
+        else:
+            got = count
+        self._use(frame, at, got)
+        if reserve and got == count:
+            open_mask = self._all & ~self._used[frame] & ~self._held[frame]
+            extra = min(reserve, run_length(open_mask, at + got))
+            if extra:
+                self._hold(row, frame, at + got, extra)
+        return frame * self.pages_per_frame + at, got
+
+    def _place(self, count: int, reserve: int) -> tuple[int, int]:
+        """The fullest of a few partly filled frames with a run long enough, or (-1, -1)."""
+        second = (-1, -1)
+        for _, frame in self._partial[:SCAN]:
+            open_mask = self._all & ~self._used[frame] & ~self._held[frame]
+            at = first_run(open_mask, count + reserve)
+            if at >= 0:
+                return frame, at
+            if second[0] < 0 and reserve:
+                at = first_run(open_mask, count)
+                if at >= 0:
+                    second = (frame, at)
+        return second
+
+    def _use(self, frame: int, at: int, count: int) -> None:
+        """Mark free, unreserved pages of a KV frame as in use and pinned."""
+        self._used[frame] |= ones(count, at)
+        self._count[frame] += count
+        self._refile(frame)
+        self.kv_pages += count
+        self._pin(frame, count)
+
+    def _refile(self, frame: int) -> None:
+        """Keep `_partial` the KV frames with open pages, by pages in use or reserved."""
+        taken = self._count[frame] + self._held[frame].bit_count()
+        key = -taken if self._count[frame] and taken < self.pages_per_frame else 0
+        old = self._key[frame]
+        if key != old:
+            if old:
+                self._partial.remove((old, frame))
+            if key:
+                self._partial.add((key, frame))
+            self._key[frame] = key
+
+    def free_pages(self, runs: Runs) -> None:
+        """Give back unpinned pages (evicted from the tree); DoubleFree if any is free already."""
+        self._free_runs(runs, pinned=False)
+
+    def free_pinned(self, runs: Runs) -> None:
+        """Give back pages that a request held."""
+        self._free_runs(runs, pinned=True)
+
+    def _free_runs(self, runs: Runs, *, pinned: bool) -> None:
+        for frame, at, count in self._pieces(runs):
+            bits = ones(count, at)
+            if self._used[frame] & bits != bits:
+                raise DoubleFree(
+                    f"pages {frame * self.pages_per_frame + at}..+{count} of frame {frame} "
+                    f"({KIND_NAMES[self.kind[frame]]}): not all in use"
+                )
+            self._used[frame] ^= bits
+            self._count[frame] -= count
+            self._refile(frame)
+            self.kv_pages -= count
+            if pinned:
+                self._pin(frame, -count)
+            if not self._count[frame]:
+                self._empty(frame)
+
+    def _pieces(self, runs: Runs) -> list[tuple[int, int, int]]:
+        """The runs cut at frame borders: `(frame, first index, count)`."""
+        out = []
+        full = self.pages_per_frame
+        for first, count in runs.runs:
+            while count > 0:
+                frame, at = divmod(first, full)
+                here = min(count, full - at)
+                out.append((frame, at, here))
+                first += here
+                count -= here
+        return out
+
+    # -- pins -------------------------------------------------------------------
+
+    def pin(self, runs: Runs) -> None:
+        """Pages that were evictable no longer are."""
+        for frame, _, count in self._pieces(runs):
+            self._pin(frame, count)
+
+    def unpin(self, runs: Runs) -> None:
+        """Pages become evictable."""
+        for frame, _, count in self._pieces(runs):
+            self._pin(frame, -count)
+
+    def _pin(self, frame: int, count: int) -> None:
+        before = self._pinned[frame]
+        after = self._pinned[frame] = before + count
+        self.pinned_pages += count
+        self.pinned_frames += (after > 0) - (before > 0)
+
+    # -- reservations -----------------------------------------------------------
+
+    def _hold(self, row: int, frame: int, at: int, count: int) -> None:
+        self.drop_reservation(row)
+        self._held[frame] |= ones(count, at)
+        self._held_pages += count
+        self._refile(frame)
+        start = frame * self.pages_per_frame + at
+        self._reserved[row] = (start, start + count)
+
+    def _unhold(self, row: int, frame: int, at: int, count: int) -> None:
+        del self._reserved[row]
+        self._held[frame] &= ~ones(count, at)
+        self._held_pages -= count
+        self._refile(frame)
+
+    def drop_reservation(self, row: int) -> None:
+        """The row wants nothing kept for it.  Safe when nothing is."""
+        kept = self._reserved.get(row)
+        if kept is not None:
+            frame, at = divmod(kept[0], self.pages_per_frame)
+            self._unhold(row, frame, at, kept[1] - kept[0])
+
+    def _revoke_all(self) -> None:
+        self.counters.reservations_revoked += len(self._reserved)
+        for row in list(self._reserved):
+            self.drop_reservation(row)
+
+    # -- states -----------------------------------------------------------------
+
+    def alloc_states(self, count: int) -> tuple[int, ...] | None:
+        """`count` state slots, highest frames first; None, and no change, on a shortage."""
+        if count > self.available_states:
+            self.counters.state_refusals += 1
+            return None
+        slots = tuple(self._take(self._free[-1], STATE) for _ in range(count))
+        self.states += count
+        self.counters.states_handed += count
+        self.counters.peak_states = max(self.counters.peak_states, self.states)
+        return slots
+
+    def free_states(self, slots: tuple[int, ...] | list[int]) -> None:
+        """Give slots back; DoubleFree if one holds no state."""
+        for slot in slots:
+            if not 0 < slot < self.num_frames or self.kind[slot] != STATE:
+                raise DoubleFree(f"state slot {slot}: holds no state")
+            self.states -= 1
+            self._release(slot)
+
+    # -- frames -----------------------------------------------------------------
+
+    def _take(self, frame: int, kind: int) -> int:
+        self._free.remove(frame)
+        self.kind[frame] = kind
+        last, self._last_kind[frame] = self._last_kind[frame], kind
+        if kind == KV:
+            self.kv_frames += 1
+            self.counters.peak_kv_frames = max(self.counters.peak_kv_frames, self.kv_frames)
+            if last == STATE:
+                self.counters.state_to_kv += 1
+                self.turned_to_kv.append(frame)
+        elif last == KV:
+            self.counters.kv_to_state += 1
+        return frame
+
+    def _empty(self, frame: int) -> None:
+        """The last page of a KV frame is free: reservations in it lapse."""
+        if self._held[frame]:
+            low, high = frame * self.pages_per_frame, (frame + 1) * self.pages_per_frame
+            for row in [r for r, (start, _) in self._reserved.items() if low <= start < high]:
+                self.drop_reservation(row)
+        self.kv_frames -= 1
+        self._release(frame)
+
+    def _release(self, frame: int) -> None:
+        self.kind[frame] = FREE
+        self._free.add(frame)
+        if self.on_release is not None:
+            self.on_release(frame)
+
+    # -- looking ----------------------------------------------------------------
+
+    def pages_in_use(self, frame: int) -> int:
+        return self._count[frame]
+
+    def pinned_in(self, frame: int) -> int:
+        return self._pinned[frame]
+
+    def frame_of(self, page: int) -> int:
+        return page // self.pages_per_frame
+
+    def is_used(self, page: int) -> bool:
+        frame, at = divmod(page, self.pages_per_frame)
+        return bool(self._used[frame] >> at & 1)
+
+    def violations(self) -> list[str]:
+        """Counters against the bitmaps, one line a contradiction.  Read only; walks all frames."""
+        kv = [f for f in range(self.num_frames) if self.kind[f] == KV]
+        rest = [f for f in range(self.num_frames) if self.kind[f] != KV]
+        held = {
+            row: (start, stop) for row, (start, stop) in self._reserved.items() if start < stop
+        }
+        full = self.pages_per_frame
+        checks: dict[str, tuple[object, object]] = {
+            "frames in all": (
+                self.num_frames - 1,
+                len(self._free) + self.kv_frames + self.states,
+            ),
+            "KV frames": (self.kv_frames, len(kv)),
+            "states": (self.states, self.kind.count(STATE)),
+            "free frames": (
+                list(self._free),
+                [f for f in range(self.num_frames) if self.kind[f] == FREE],
+            ),
+            "KV pages": (self.kv_pages, sum(self._used[f].bit_count() for f in kv)),
+            "pages per frame": (self._count, [used.bit_count() for used in self._used]),
+            "pages outside KV frames": (0, sum(self._used[f] | self._held[f] for f in rest)),
+            "empty KV frames": ([], [f for f in kv if not self._count[f]]),
+            "partial frames": (
+                list(self._partial),
+                sorted(
+                    (-taken, f)
+                    for f in kv
+                    if (taken := (self._used[f] | self._held[f]).bit_count()) < full
+                ),
+            ),
+            "pinned pages": (self.pinned_pages, sum(self._pinned)),
+            "pinned frames": (self.pinned_frames, sum(p > 0 for p in self._pinned)),
+            "frames with impossible pins": (
+                [],
+                [f for f in range(self.num_frames) if not 0 <= self._pinned[f] <= self._count[f]],
+            ),
+            "reserved pages": (self._held_pages, sum(h.bit_count() for h in self._held)),
+            "reservations": (
+                self._held_pages,
+                sum(stop - start for start, stop in held.values()),
+            ),
+            "reserved pages in use": (
+                0,
+                sum((u & h).bit_count() for u, h in zip(self._used, self._held, strict=True)),
+            ),
+        }
+        return [f"I1 {name}: {a} != {b}" for name, (a, b) in checks.items() if a != b]

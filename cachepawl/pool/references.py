@@ -1,0 +1,184 @@
+"""Who holds which page: request rows, the tree, nobody.  The only writer of that truth.
+
+A row is the page list of one running request:
+
+    pages  [0, shared)       the tree's, locked by the request's receipt
+           [shared, count)   the request's own
+
+    grow     allocate pages behind the last one
+    publish  the row's pages up to a depth become the tree's
+    release  own pages are given back
+    close    the row ends; nothing of it may be left
+
+The tree keeps the page ids of its nodes; what is pinned, evictable or free is
+counted here and in the frame allocator, so evacuating a page has one place to ask.
+"""
+
+from __future__ import annotations
+
+from cachepawl.errors import DoubleFree, InvariantError
+from cachepawl.pool.frames import FrameAllocator
+from cachepawl.types import NO_PAGES, Runs
+
+
+class Row:
+    """The pages of one request, in sequence order."""
+
+    __slots__ = ("count", "released", "runs", "shared")
+
+    def __init__(self, prefix: Runs) -> None:
+        self.runs = [list(run) for run in prefix.runs]
+        self.count = prefix.count
+        self.shared = prefix.count
+        self.released: list[tuple[int, int]] = []
+        """Own page positions `[start, stop)` already given back."""
+
+    def append(self, more: Runs) -> None:
+        """Costs the runs added."""
+        for first, count in more.runs:
+            if self.runs and self.runs[-1][0] + self.runs[-1][1] == first:
+                self.runs[-1][1] += count
+            else:
+                self.runs.append([first, count])
+        self.count += more.count
+
+    def slice(self, start: int, stop: int) -> Runs:
+        """Pages at positions `[start, stop)`."""
+        return Runs((first, count) for first, count in self.runs).slice(start, stop)
+
+    @property
+    def last_page(self) -> int:
+        first, count = self.runs[-1]
+        return first + count - 1
+
+
+class PageReferences:
+    """All references to KV pages of one arena."""
+
+    def __init__(self, frames: FrameAllocator) -> None:
+        self.frames = frames
+        self.rows: dict[int, Row] = {}
+        self.tree_pages = 0
+        self.row_pages = 0
+
+    def clear(self) -> None:
+        """Forget every row and every page of the tree; all frames are free."""
+        self.frames.clear()
+        self.rows.clear()
+        self.tree_pages = self.row_pages = 0
+
+    # -- rows ---------------------------------------------------------------------
+
+    def open(self, row: int, prefix: Runs) -> None:
+        """A request begins on the tree's pages `prefix`, which it has locked."""
+        if row in self.rows:
+            raise InvariantError(f"row {row} is open already with {self.rows[row].count} pages")
+        self.rows[row] = Row(prefix)
+
+    def grow(self, row: int, pages: int, reserve: int = 0) -> Runs | None:
+        """`pages` new pages behind the row's last one; None, and no change, on a shortage."""
+        if not pages:
+            return NO_PAGES
+        got = self.frames.alloc_pages(row, pages, reserve)
+        if got is not None:
+            self.rows[row].append(got)
+            self.row_pages += pages
+        return got
+
+    def pages(self, row: int, start: int, stop: int) -> Runs:
+        """The row's pages at positions `[start, stop)`."""
+        return self.rows[row].slice(start, stop)
+
+    def own_pages(self, row: int) -> int:
+        """Pages that the row holds outside the tree."""
+        entry = self.rows[row]
+        return entry.count - entry.shared - sum(b - a for a, b in entry.released)
+
+    def publish(self, row: int, canonical: Runs, duplicates: Runs) -> None:
+        """The row's first `len(canonical)` pages are the tree's from now on.
+
+        `duplicates` are those of the row's own pages that the tree had already: they
+        are free again and the row uses the tree's instead.
+        """
+        entry = self.rows[row]
+        own = entry.slice(entry.shared, canonical.count)
+        self.row_pages -= own.count
+        self.tree_pages += own.count - duplicates.count
+        self.frames.unpin(own)
+        self.frames.free_pages(duplicates)
+        rest = entry.slice(canonical.count, entry.count)
+        fresh = Row(canonical)
+        fresh.append(rest)
+        fresh.released = entry.released
+        self.rows[row] = fresh
+
+    def release(self, row: int, start: int, stop: int) -> None:
+        """Give back the row's own pages at positions `[start, stop)`."""
+        entry = self.rows[row]
+        stop = min(stop, entry.count)
+        if start >= stop:
+            return
+        if start < entry.shared or any(a < stop and start < b for a, b in entry.released):
+            raise DoubleFree(
+                f"row {row}: pages [{start}, {stop}) are not its own to free: the tree has "
+                f"[0, {entry.shared}), freed before: {entry.released}"
+            )
+        entry.released.append((start, stop))
+        self.row_pages -= stop - start
+        self.frames.free_pinned(entry.slice(start, stop))
+
+    def close(self, row: int) -> None:
+        """The request is gone.  InvariantError when own pages are left."""
+        left = self.own_pages(row)
+        if left:
+            raise InvariantError(f"I7 row {row} closes with {left} pages of its own")
+        del self.rows[row]
+        self.frames.drop_reservation(row)
+
+    # -- the tree's pages ----------------------------------------------------------
+
+    def pin(self, parts: tuple[Runs, ...]) -> None:
+        """Nodes of the tree were locked that were not."""
+        for runs in parts:
+            self.frames.pin(runs)
+
+    def unpin(self, parts: tuple[Runs, ...]) -> None:
+        """Nodes of the tree are no longer locked."""
+        for runs in parts:
+            self.frames.unpin(runs)
+
+    def evicted(self, runs: Runs) -> None:
+        """The tree let these pages go."""
+        self.tree_pages -= runs.count
+        self.frames.free_pages(runs)
+
+    # -- checks ----------------------------------------------------------------------
+
+    def counter_violations(self) -> list[str]:
+        """I1 in O(1): every page in use has an owner."""
+        owned, used = self.tree_pages + self.row_pages, self.frames.kv_pages
+        if owned == used:
+            return []
+        return [f"I1 pages in use {used} != tree {self.tree_pages} + rows {self.row_pages}"]
+
+    def violations(self, tree_runs: list[Runs]) -> list[str]:
+        """I1 and I7 page by page, given the pages of every node.  Walks everything."""
+        out = self.counter_violations() + self.frames.violations()
+        owner: dict[int, str] = {}
+        for runs in tree_runs:
+            for page in runs:
+                if owner.setdefault(page, "tree") != "tree" or not self.frames.is_used(page):
+                    out.append(f"I7 page {page} of the tree is free or has two owners")
+        tree_count = sum(runs.count for runs in tree_runs)
+        if len(owner) != tree_count or tree_count != self.tree_pages:
+            out.append(f"I7 {tree_count} pages in nodes, {len(owner)} different, "
+                       f"{self.tree_pages} counted")  # fmt: skip
+        for row, entry in self.rows.items():
+            gone = {i for a, b in entry.released for i in range(a, b)}
+            for i, page in enumerate(Runs((a, n) for a, n in entry.runs)):
+                if i in gone:
+                    continue
+                wanted = "tree" if i < entry.shared else f"row {row}"
+                if owner.setdefault(page, wanted) != wanted or not self.frames.is_used(page):
+                    out.append(f"I7 page {page} at {i} of row {row}: {owner[page]}, not {wanted}")
+        return out

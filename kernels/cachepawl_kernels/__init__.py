@@ -1,0 +1,1 @@
+"""Triton kernels for the arena and their torch references."""

@@ -1,0 +1,1 @@
+"""SGLang integration: the only room, with the patches, that imports SGLang."""

@@ -1,0 +1,338 @@
+"""SGLang's `BasePrefixCache` over `HybridPrefixCache`: translation, no decisions.
+
+SGLang's words -> ours: a tree handle is a `Node`; `match_prefix` -> `match`;
+`lock`/`unlock` pass our receipts through; `checkpoint` -> `publish`; `free_kv_row` ->
+`release`.  Keys share the memory layout of SGLang's token arrays, pages are host ints.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import Any
+
+import torch
+from sglang.srt.mem_cache.base_prefix_cache import (
+    BasePrefixCache,
+    DecLockRefParams,
+    DecLockRefResult,
+    EvictParams,
+    EvictResult,
+    IncLockRefResult,
+    MatchResult,
+    TreeLock,
+)
+
+from cachepawl.cache import HybridPrefixCache
+from cachepawl.errors import InvariantError
+from cachepawl.tree import Lock, Match, Node
+from cachepawl.types import Key, Runs
+from cachepawl_launch.decisions import DecisionLog
+from cachepawl_launch.indices import token_ids
+from cachepawl_launch.lookups import Lookup, Lookups
+from cachepawl_launch.snapshots import SnapshotPlan
+from cachepawl_launch.states import NoStates, make_handover
+
+logger = logging.getLogger(__name__)
+
+
+class Receipt(IncLockRefResult):
+    """Carries our one-shot receipt through SGLang's pair of lock calls."""
+
+    def __init__(self, lock: Lock) -> None:
+        super().__init__(node_id=id(lock.node))
+        self.lock = lock
+
+    def to_dec_params(self) -> DecLockRefParams:
+        params = super().to_dec_params()
+        params.lock = self.lock
+        return params
+
+
+class CachepawlPrefixCache(BasePrefixCache):
+    """The prefix cache that SGLang's scheduler drives when cachepawl is wanted."""
+
+    def __init__(
+        self,
+        context: Any,
+        *,
+        check_level: int,
+        split_prefill: bool,
+        decisions: DecisionLog | None = None,
+    ) -> None:
+        params = context.params
+        self.req_to_token_pool = params.req_to_token_pool
+        self.token_to_kv_pool_allocator = params.token_to_kv_pool_allocator
+        self.page_size = params.page_size
+        self.disable = False
+        self.sliding_window_size = None
+        self.cache: HybridPrefixCache = self.token_to_kv_pool_allocator.cache
+        self.check_level = check_level
+        self.handover = make_handover(
+            self.cache, self.req_to_token_pool, extra_buffer=params.enable_mamba_extra_buffer
+        )
+        splits = split_prefill and not isinstance(self.handover, NoStates)
+        self.plan = SnapshotPlan(self.handover.grid, splits)
+        self.lookups = Lookups()
+        self._decisions = decisions
+        self._latest: Lookup | None = None
+        self._drop_prefix_of: str | None = None
+        if params.enable_metrics:
+            self.init_metrics_collector()
+
+    # -- traits ---------------------------------------------------------------------
+
+    def supports_mamba(self) -> bool:
+        return self.cache.geometry.state is not None
+
+    @property
+    def root_node(self) -> Node:
+        return self.cache.tree.root
+
+    def reset(self) -> None:
+        """Forget everything; SGLang calls this when nothing runs (`/flush_cache`)."""
+        self.cache.reset()
+        self.lookups.clear()
+        self._latest = self._drop_prefix_of = None
+
+    # -- match ------------------------------------------------------------------------
+
+    @staticmethod
+    def _key(tokens: Any, extra_key: str | None, salt: str | None) -> Key:
+        if extra_key is None and not salt:
+            return Key(tokens.tobytes())
+        return Key(tokens.tobytes(), repr((extra_key, salt or None)).encode())
+
+    def match_prefix(self, params: Any) -> MatchResult:
+        """The usable prefix.  Takes nothing: the state is copied once the request is admitted."""
+        radix, req = params.key, params.req
+        limit = len(radix)
+        match = self.cache.match(self._key(radix.token_ids, radix.extra_key, radix.cache_salt), limit)
+        usable, node = match.usable_len, match.node
+        dropped = req is not None and req.rid == self._drop_prefix_of
+        if dropped:
+            usable, node = 0, self.root_node
+        kv_len = min(match.kv_len, limit)
+        branch = self.handover.branch_point(kv_len, usable)
+        if req is not None:
+            self._latest = _lookup(req.rid, len(radix.token_ids), match, usable, branch, dropped)
+            self.lookups.note(self._latest)
+        self._log("match", len(radix.token_ids), match.kv_len, usable)
+        return MatchResult(
+            device_prefix_len=usable,
+            last_device_node=node,
+            last_host_node=node,
+            best_match_node=node,
+            mamba_branching_seqlen=branch,
+            cache_protected_len=usable,
+            full_kv_hit_length=kv_len,
+        )
+
+    def touch_prefix(self, key: Any) -> None:
+        self.cache.tree.touch(self._key(key.token_ids, key.extra_key, key.cache_salt))
+
+    def path_device_indices(self, node: Node) -> torch.Tensor:
+        return self._indices(self.cache.tree.path_pages(node))
+
+    def _indices(self, runs: Runs) -> torch.Tensor:
+        ids = torch.from_numpy(token_ids(runs, self.page_size))
+        return ids.to(self.token_to_kv_pool_allocator.device, non_blocking=True)
+
+    # -- admission, asked by the prefill budget -----------------------------------------
+
+    def chunk_stop(self, extend_len: int, chunk_limit: int | None) -> int | None:
+        """Where the candidate's first chunk should end for one more snapshot, or None."""
+        look = self._latest
+        if look is None or chunk_limit is None or extend_len > chunk_limit:
+            return None
+        return self.plan.first_stop(look.prompt, look.usable, look.branch)
+
+    def refused(self, *, nothing_pending: bool) -> None:
+        """The candidate did not fit.  On an idle server only its own prefix is in the way."""
+        look = self._latest
+        if look is not None and look.usable and nothing_pending and not self.cache.refs.rows:
+            self._drop_prefix_of = look.rid
+            self.cache.counters.prefixes_dropped += 1
+
+    # -- locks --------------------------------------------------------------------------
+
+    def lock(self, node: Node) -> Lock:
+        return self.cache.lock(node)
+
+    def unlock(self, lock: Lock | TreeLock | None) -> None:
+        if isinstance(lock, TreeLock):
+            self.dec_lock_ref(lock.node, lock.receipt)
+        elif lock is not None:
+            self.cache.unlock(lock)
+
+    def inc_lock_ref(self, node: Node) -> IncLockRefResult:
+        return Receipt(self.cache.lock(node))
+
+    def dec_lock_ref(self, node: Node, params: Any = None) -> DecLockRefResult:
+        self.cache.unlock(params.lock)
+        return DecLockRefResult()
+
+    # -- a request's KV ----------------------------------------------------------------
+
+    def checkpoint(self, req: Any, *, up_to: int, **kwargs: Any) -> None:
+        """Publish the request's KV as deep as its newest state, and that state."""
+        key = self._key(req.full_untruncated_fill_ids, req.extra_key, req.cache_salt)
+        offer = self.handover.offer(req, up_to, lambda depth: self._has_state(key, depth))
+        depth = offer.depth // self.page_size * self.page_size
+        taken = False
+        if depth > req.kv.cache_protected_len:
+            taken = self._publish(req, key, depth, offer.slot)
+        self.handover.settle(req, offer, taken)
+        self.cache.check(self.check_level)
+
+    def _has_state(self, key: Key, depth: int) -> bool:
+        found = self.cache.tree.peek(key, depth)
+        return found.usable_len == depth
+
+    def _publish(self, req: Any, key: Key, depth: int, slot: int | None) -> bool:
+        row = req.kv.req_pool_idx
+        done = self.cache.publish(row, key, depth, slot)
+        if done.replaced:
+            pages = self.cache.refs.pages(row, 0, depth // self.page_size)
+            self.req_to_token_pool.write((row, slice(0, depth)), self._indices(pages).to(torch.int32))
+        new = self.cache.lock_path(done.node)
+        self.unlock(req.lock)
+        req.lock = new
+        req.last_node = done.node
+        req.kv.cache_protected_len = req.kv.cache_inserted_len = depth
+        self._log("publish", row, depth, slot, done.state_taken, done.replaced, done.node.pages)
+        return done.state_taken
+
+    def free_kv_row(self, kv: Any, ranges: list[tuple[int, int]]) -> None:
+        """Give back own tokens of a row, by host page ids."""
+        for start, stop in _merged(ranges):
+            self.cache.release(kv.req_pool_idx, start, stop)
+
+    def on_release(self, req: Any, *, checkpointed: bool) -> None:
+        if not checkpointed and req.kv.holds_mamba:
+            self.req_to_token_pool.free_mamba_cache(req)
+        if req.rid == self._drop_prefix_of:
+            self._drop_prefix_of = None
+        self.lookups.end(req.rid, self.cache.counters)
+        self._log("release", checkpointed, self.cache.frames.kv_pages, self.cache.frames.states)
+
+    # -- eviction ----------------------------------------------------------------------
+
+    def evict(self, params: EvictParams) -> EvictResult:
+        """Exactly these kinds, least recently used first."""
+        start, counters = time.perf_counter(), self.cache.counters
+        states_before = counters.evicted_states
+        tokens = self.cache.evict_tokens(params.num_tokens)
+        gone = counters.evicted_states - states_before
+        self.cache.evict_states(params.mamba_num - gone)
+        self.update_eviction_metrics(tokens, start)
+        return EvictResult(
+            num_tokens_evicted=tokens, mamba_num_evicted=counters.evicted_states - states_before
+        )
+
+    def evict_for_alloc(
+        self, params: EvictParams, *, allocation_reclaim_satisfied: Any = None
+    ) -> EvictResult:
+        """Shortfalls of either kind, met from one budget."""
+        start, counters, frames = time.perf_counter(), self.cache.counters, self.cache.frames
+        before = counters.evicted_tokens, counters.evicted_states
+        if params.num_tokens > 0:
+            pages = -(-params.num_tokens // self.page_size)
+            self.cache.make_room_for_pages(frames.available_pages + pages)
+        if params.mamba_num > 0:
+            self.cache.make_room_for_states(frames.available_states + params.mamba_num)
+        tokens = counters.evicted_tokens - before[0]
+        self.update_eviction_metrics(tokens, start)
+        return EvictResult(
+            num_tokens_evicted=tokens, mamba_num_evicted=counters.evicted_states - before[1]
+        )
+
+    # -- sizes -------------------------------------------------------------------------
+
+    def full_evictable_size(self) -> int:
+        return self.cache.tree.full_evictable
+
+    def full_protected_size(self) -> int:
+        return self.cache.tree.full_protected
+
+    def mamba_evictable_size(self) -> int:
+        return self.cache.tree.state_evictable
+
+    def mamba_protected_size(self) -> int:
+        return self.cache.tree.state_protected
+
+    evictable_size = full_evictable_size
+    protected_size = full_protected_size
+
+    def total_size(self) -> tuple[int, int]:
+        tree = self.cache.tree
+        return (
+            tree.full_evictable + tree.full_protected,
+            tree.state_evictable + tree.state_protected,
+        )
+
+    def all_values_flatten(self) -> torch.Tensor:
+        return self._indices(Runs.concat(node.pages for node in self.cache.tree.walk()))
+
+    def all_mamba_values_flatten(self) -> torch.Tensor:
+        states = [n.state for n in self.cache.tree.walk() if n.state is not None]
+        return torch.tensor(states, dtype=torch.int64)
+
+    # -- checks and looking ---------------------------------------------------------------
+
+    def sanity_check(self) -> None:
+        """SGLang calls this when idle: nothing may be locked then."""
+        self.cache.check(max(1, self.check_level))
+        tree = self.cache.tree
+        if not self.cache.refs.rows and (tree.full_protected or tree.state_protected):
+            raise InvariantError(f"locked while idle\n{tree.render()}")
+
+    def check_step(self, reqs: list[Any], lengths: list[int]) -> None:
+        """After a batch got its KV: invariants, and at level 2 every device row."""
+        if self.check_level:
+            self.cache.check(self.check_level)
+        if self.check_level >= 2:
+            for req, length in zip(reqs, lengths, strict=True):
+                self._check_row(req, length)
+
+    def _check_row(self, req: Any, length: int) -> None:
+        row = req.kv.req_pool_idx
+        device = self.req_to_token_pool.req_to_token[row, :length].cpu().to(torch.int64)
+        wanted = torch.from_numpy(self.token_to_kv_pool_allocator.expected_row(row, length))
+        if not torch.equal(device, wanted):
+            at = int((device != wanted).nonzero()[0])
+            raise InvariantError(
+                f"row {row} of request {req.rid}: the device has token id {int(device[at])} at "
+                f"position {at} of {length}, the mirror {int(wanted[at])}"
+            )
+
+    def available_and_evictable_str(self) -> str:
+        return f"cachepawl: {self.cache.stats()}\n"
+
+    def pretty_print(self) -> None:
+        logger.info("%s\n%s", self.cache.stats(), self.cache.tree.render())
+
+    def _log(self, *words: object) -> None:
+        if self._decisions is not None:
+            c = self.cache.counters
+            self._decisions.write(*words, c.evicted_tokens, c.evicted_states, c.admissions_refused)
+
+
+def _lookup(
+    rid: str, prompt: int, match: Match, usable: int, branch: int | None, dropped: bool
+) -> Lookup:
+    at_end = match.deepest.end == prompt == match.kv_len and match.deepest.state is not None
+    return Lookup(rid, prompt, match.kv_len, usable, branch, at_end, dropped)
+
+
+def _merged(ranges: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Adjacent ranges as one, so that a page across a seam is given back once."""
+    out: list[tuple[int, int]] = []
+    for start, stop in ranges:
+        if start >= stop:
+            continue
+        if out and start == out[-1][1]:
+            out[-1] = (out[-1][0], stop)
+        else:
+            out.append((start, stop))
+    return out

@@ -1,0 +1,174 @@
+"""Builds the arena and hands SGLang its pools, allocators and prefix cache.
+
+One `Assembly` lives in every process that runs a scheduler.  It is what the patches
+call back into.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+from pathlib import Path
+from typing import Any
+
+from cachepawl.cache import HybridPrefixCache
+from cachepawl.config import Options
+from cachepawl.errors import CachepawlError, ConfigError
+from cachepawl.pool.arena import Arena
+from cachepawl_launch.adapter import CachepawlPrefixCache
+from cachepawl_launch.decisions import DecisionLog
+from cachepawl_launch.pools import ArenaHybridKVPool, ArenaMHAPool
+from cachepawl_launch.report import describe_cache
+from cachepawl_launch.request_pools import ArenaHybridRowPool, ArenaRowPool
+from cachepawl_launch.shapes import dtypes_of
+from cachepawl_launch.sizing import ArenaSizer
+from cachepawl_launch.token_allocator import ArenaTokenAllocator, Span
+
+logger = logging.getLogger(__name__)
+BACKEND = "cachepawl"
+
+
+class Assembly:
+    """The parts of one scheduler process, in the order SGLang asks for them."""
+
+    def __init__(self, options: Options) -> None:
+        self.options = options
+        self.sizer = ArenaSizer(options)
+        self.arena: Arena | None = None
+        self.cache: HybridPrefixCache | None = None
+        self.tree_cache: CachepawlPrefixCache | None = None
+
+    # -- pools ------------------------------------------------------------------------
+
+    def substitutes(self, configurator: Any) -> dict[str, Any] | None:
+        """What SGLang's pool builder calls instead of its own classes."""
+        if not self.sizer.serves(configurator):
+            return None
+        size = self.sizer.size
+        assert size is not None, "the pools are built before their size is known"
+        self.arena = Arena(
+            size.geometry, size.budget, configurator.device, dtypes_of(configurator)
+        )
+        self.cache = HybridPrefixCache(
+            size.geometry,
+            states_per_request=size.states_per_request,
+            page_cap=size.page_cap,
+            state_cap=size.state_cap,
+        )
+        if self.options.poison_freed:
+            self.cache.frames.on_release = self.arena.poison_frame
+        hybrid_rows = functools.partial(
+            ArenaHybridRowPool,
+            cache=self.cache,
+            arena=self.arena,
+            corrupt_copies=self.options.corrupt_restored_state,
+        )
+        return {
+            "HybridReqToTokenPool": hybrid_rows,
+            "ReqToTokenPool": functools.partial(ArenaRowPool, cache=self.cache),
+            "HybridLinearKVPool": functools.partial(ArenaHybridKVPool, arena=self.arena),
+            "MHATokenToKVPool": _pool_class(self.arena),
+            "TokenToKVPoolAllocator": self._token_allocator,
+            "PagedTokenToKVPoolAllocator": self._token_allocator,
+        }
+
+    def _token_allocator(
+        self, size: int, *, dtype: Any, device: str, kvcache: Any, page_size: int = 1, **_: Any
+    ) -> ArenaTokenAllocator:
+        assert self.cache is not None
+        return ArenaTokenAllocator(
+            self.cache,
+            page_size=page_size,
+            dtype=dtype,
+            device=device,
+            kvcache=kvcache,
+        )
+
+    def check_pools(self, pools: Any) -> None:
+        """ConfigError unless SGLang ended up with our pools; joins them."""
+        rows, allocator = pools.req_to_token_pool, pools.token_to_kv_pool_allocator
+        kv = pools.token_to_kv_pool
+        wrong = [
+            f"{part} is {type(found).__name__}"
+            for part, found, ours in (
+                ("request pool", rows, (ArenaRowPool, ArenaHybridRowPool)),
+                ("KV pool", kv, (ArenaMHAPool, ArenaHybridKVPool)),
+                ("KV allocator", allocator, ArenaTokenAllocator),
+            )
+            if not isinstance(found, ours)
+        ]
+        if wrong:
+            raise refuse(
+                "this model or platform brings its own pools: " + ", ".join(wrong)
+                + "; serve it with python -m sglang.launch_server"
+            )
+        allocator.set_rows(rows.req_to_token.shape[0])
+        rows.kv_allocator = allocator
+
+    # -- the prefix cache -----------------------------------------------------------------
+
+    def make_tree_cache(self, context: Any) -> CachepawlPrefixCache:
+        """SGLang's factory call; ConfigError for a scheduler that has not our pools."""
+        if not isinstance(context.params.token_to_kv_pool_allocator, ArenaTokenAllocator):
+            raise refuse("the prefix cache was asked for without cachepawl's pools")
+        if context.disable_radix_cache:
+            raise refuse("--disable-radix-cache: cachepawl is a prefix cache; drop either")
+        if context.is_hybrid_swa:
+            raise refuse("models with sliding-window layers are not served yet")
+        log = self.options.decision_log
+        self.tree_cache = CachepawlPrefixCache(
+            context,
+            check_level=self.options.check_level,
+            split_prefill=self.options.split_prefill,
+            decisions=DecisionLog(Path(f"{log}.{context.tp_rank}")) if log else None,
+        )
+        logger.info("cachepawl: tree, pools and patches are in use")
+        return self.tree_cache
+
+    # -- every step -----------------------------------------------------------------------
+
+    def before_decode(self, batch: Any, token_per_req: int) -> None:
+        """Tell the allocator whose tokens a decode step allocates."""
+        allocator = batch.token_to_kv_pool_allocator
+        if isinstance(allocator, ArenaTokenAllocator):
+            rows = batch.req_pool_indices_cpu.tolist()
+            starts = batch.seq_lens_cpu.tolist()
+            allocator.expect(
+                [Span(r, n, n + token_per_req) for r, n in zip(rows, starts, strict=True)]
+            )
+
+    def after_allocation(self, batch: Any, lengths: list[int]) -> None:
+        if self.options.check_level and batch.tree_cache is self.tree_cache:
+            assert self.tree_cache is not None
+            self.tree_cache.check_step(batch.reqs, lengths)
+
+    def start_forward(self, model_runner: Any) -> None:
+        """On the forward stream: clear frames that turned from state to KV."""
+        if self.cache is None or self.arena is None or model_runner.is_draft_worker:
+            return
+        frames = self.cache.frames
+        if frames.turned_to_kv:
+            turned, frames.turned_to_kv = frames.turned_to_kv, []
+            self.arena.zero_frames(turned)
+
+    # -- looking --------------------------------------------------------------------------
+
+    def describe(self, scheduler: Any) -> dict[str, Any] | None:
+        """The `cachepawl` section of `/server_info`."""
+        return None if self.tree_cache is None else describe_cache(self.tree_cache)
+
+
+def _pool_class(arena: Arena) -> type[ArenaMHAPool]:
+    """A class, for SGLang compares pool classes by identity while it builds."""
+
+    class BoundArenaMHAPool(ArenaMHAPool):
+        def __init__(self, size: int = 0, **stock: Any) -> None:
+            super().__init__(size, arena=arena, **stock)
+
+    return BoundArenaMHAPool
+
+
+def refuse(why: str) -> CachepawlError:
+    """A ConfigError that is also logged as one line, above SGLang's traceback."""
+    logger.error("cachepawl: %s", why)
+    return ConfigError(why)

@@ -1,0 +1,95 @@
+"""Admission over one arena: bytes, and whole frames.
+
+SGLang's budget thinks in tokens.  Here a token may come from any frame that eviction
+can empty, a new request also takes state slots, each a whole frame, and a frame with
+one pinned page is no room for a state.  `HybridPrefixCache.fits` counts both.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sglang.srt.mem_cache.prefill_budget import PrefillBudget
+
+
+class ArenaPrefillBudget(PrefillBudget):
+    """The room of one prefill pass; admitted but not yet allocated requests count."""
+
+    def __init__(self, allocator: Any, tree_cache: Any, *, num_mixed_decode_tokens: int) -> None:
+        super().__init__(allocator, tree_cache, num_mixed_decode_tokens=num_mixed_decode_tokens)
+        self.cache = allocator.cache
+        self.frame_tokens = self.cache.geometry.tokens_per_frame
+        self.pending_states = 0
+        self.started = False
+        self.split = False
+
+    def _available_and_evictable(self) -> int:
+        return int(self.cache.obtainable_tokens())
+
+    def check_prefill(
+        self,
+        *,
+        extend_input_len: int,
+        total_tokens: int,
+        max_new_tokens: int,
+        input_tokens: int,
+        swa_host_hit_length: int,
+        chunk_limit: int | None,
+        auxiliary_swa_host_hit_length: int = 0,
+    ) -> tuple[bool, int | None]:
+        """Whether the candidate fits, and where its first chunk should end."""
+        states = self.cache.states_per_request
+        pending = self.total_offset - self.pending_states * self.frame_tokens
+        tokens = total_tokens - states * self.frame_tokens + pending
+        if not self.cache.fits(int(tokens) + 1, states + self.pending_states):
+            self.cache.counters.admissions_refused += 1
+            self.tree_cache.refused(nothing_pending=self.current_offset == 0)
+            return False, None
+        # SGLang tracks one unfinished chunk: split only the first request of a pass,
+        # and after that let none be chunked.
+        if self.split and chunk_limit is not None and extend_input_len > chunk_limit:
+            return False, None
+        stop = None if self.started else self.tree_cache.chunk_stop(extend_input_len, chunk_limit)
+        self.split = self.split or stop is not None
+        return True, chunk_limit if stop is None else stop
+
+    def can_allocate_prefill(
+        self,
+        *,
+        paged_input: int,
+        extend_input_len: int,
+        max_new_tokens: int,
+        chunk_limit: int | None,
+    ) -> bool:
+        return paged_input <= min(self.remaining_current, self.remaining_total)
+
+    def available_chunk_tokens(self, chunk_limit: int) -> int | None:
+        """How much of a chunk can be allocated now; None makes the request wait.
+
+        The running requests' expected answers are a wish, not a claim: when they
+        leave nothing, the chunk still goes on with what is really there, for only
+        its end gives its pages back.
+        """
+        now = int(self.remaining_current) // self.page_size * self.page_size - self.page_size
+        wished = int(self.remaining_total)
+        available = min(chunk_limit, now, wished if wished > self.page_size else now)
+        return available if available > 0 else None
+
+    def reserve(
+        self,
+        extend_input_len: int,
+        max_new_tokens: int,
+        *,
+        extra_tokens: int = 0,
+        chunk_limit: int | None = None,
+        is_chunked_continuation: bool = False,
+    ) -> None:
+        super().reserve(
+            extend_input_len,
+            max_new_tokens,
+            extra_tokens=extra_tokens,
+            chunk_limit=chunk_limit,
+            is_chunked_continuation=is_chunked_continuation,
+        )
+        self.pending_states += extra_tokens // self.frame_tokens
+        self.started = True

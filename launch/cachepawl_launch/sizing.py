@@ -1,0 +1,101 @@
+"""How large the arena is and how many requests it takes: from bytes, never from a ratio."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from sglang.srt.model_executor.pool_configurator import MemoryPoolConfig
+from sglang.srt.runtime_context import get_context, get_schedule
+
+from cachepawl.config import Options
+from cachepawl.pool.frames import UNLIMITED
+from cachepawl.pool.geometry import Geometry, require_room_for_one
+from cachepawl_launch.shapes import geometry_of, states_per_request
+
+logger = logging.getLogger(__name__)
+MOST_REQUESTS = 4096
+
+
+class ArenaSize(NamedTuple):
+    """What the pools are built from."""
+
+    geometry: Geometry
+    budget: int
+    """Bytes to reserve."""
+    states_per_request: int
+    page_cap: int
+    state_cap: int
+
+
+class ArenaSizer:
+    """Sizes the arena of the scheduler's model once; other workers stay stock."""
+
+    def __init__(self, options: Options) -> None:
+        self.options = options
+        self.size: ArenaSize | None = None
+
+    def serves(self, configurator: Any) -> bool:
+        return not configurator.is_draft_worker
+
+    def pool_config(self, configurator: Any, budget: Callable[[], int]) -> MemoryPoolConfig:
+        """SGLang's view of the arena; ConfigError when not even one request fits."""
+        schedule = get_schedule()
+        shapes = geometry_of(configurator)
+        states = states_per_request() if shapes.state else 0
+        page_cap = _or_unlimited(schedule.max_total_tokens, shapes.page_tokens)
+        state_cap = _or_unlimited(schedule.max_mamba_cache_size if shapes.state else None, 1)
+        total = self.options.device_bytes or budget()
+        if self.options.device_bytes is None:
+            total = min(total, _useful(shapes, page_cap, state_cap))
+        require_room_for_one(shapes, total, states)
+        geometry = shapes.with_budget(total)
+        self.size = ArenaSize(geometry, total, states, page_cap, state_cap)
+        if geometry.state is not None:
+            get_context().override("cachepawl.arena", max_mamba_cache_size=geometry.usable_frames)
+        config = MemoryPoolConfig(
+            max_total_num_tokens=min(
+                geometry.usable_frames * geometry.tokens_per_frame, page_cap * geometry.page_tokens
+            ),
+            max_running_requests=request_limit(
+                geometry, states, schedule.max_running_requests, configurator.attn_dp_size
+            ),
+            mem_fraction_static=schedule.mem_fraction_static,
+        )
+        logger.info("%s", describe(self.size, config.max_running_requests))
+        return config
+
+
+def _or_unlimited(cap: int | None, unit: int) -> int:
+    return UNLIMITED if cap is None else max(1, cap // unit)
+
+
+def _useful(shapes: Geometry, page_cap: int, state_cap: int) -> int:
+    """Bytes beyond which both caps leave the arena no use for more."""
+    if UNLIMITED in (page_cap, state_cap if shapes.state else 0):
+        return UNLIMITED
+    kv_frames = -(-page_cap // shapes.pages_per_frame)
+    states = state_cap if shapes.state else 0
+    return (1 + kv_frames + states) * shapes.frame_bytes
+
+
+def request_limit(
+    geometry: Geometry, states: int, wanted: int | None, data_parallel: int
+) -> int:
+    """Requests at once: as wanted, at most what the bytes hold at one page each."""
+    pages = geometry.usable_frames * geometry.pages_per_frame
+    by_bytes = pages // (states * geometry.pages_per_frame + 1)
+    limit = MOST_REQUESTS if wanted is None else max(1, wanted // data_parallel)
+    return max(1, min(limit, by_bytes))
+
+
+def describe(size: ArenaSize, requests: int | None) -> str:
+    """The start line."""
+    g = size.geometry
+    return (
+        f"cachepawl arena: {size.budget} bytes reserved, {g.usable_frames} frames of "
+        f"{g.frame_bytes} B (one state of {g.state_bytes} B, or {g.pages_per_frame} pages of "
+        f"{g.page_tokens} tokens at {g.entry_bytes} B a token), padding {100 * g.padding:.2f} %, "
+        f"at most {requests} requests at once"
+    )

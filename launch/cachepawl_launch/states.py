@@ -1,0 +1,163 @@
+"""How a request's states reach the tree: what it can offer, and what is left after.
+
+Three ways, by what SGLang keeps for a running request:
+- `TrackedStates`: one active slot and tracking slots that the forward fills at grid
+  depths (the extra buffer).  A tracking slot changes hands; nothing is copied.
+- `SingleState`: the active slot alone.  A finished request gives it away; a running
+  one copies it, so a state exists where a prefill chunk ends.
+- `NoStates`: pure attention.
+
+An offer that finds no slot for the copy or the exchange is skipped and counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from sglang.srt.runtime_context import mamba_checkpoint_grid
+
+from cachepawl.cache import HybridPrefixCache
+
+
+@dataclass
+class Offer:
+    """KV up to `depth` tokens, and the state at exactly that depth (None: KV alone)."""
+
+    depth: int = 0
+    slot: int | None = None
+    entry: int | None = None
+    """The tracking entry that holds `slot`."""
+    spare: int | None = None
+    """A fresh slot: replaces `slot` if the tree takes it, else it is given back."""
+
+
+HasState = Callable[[int], bool]
+"""Whether the tree has a state at a depth of the request already."""
+
+
+class StateHandover(Protocol):
+    """One of the three ways."""
+
+    grid: int
+    """Depths of snapshots are multiples of this from where a forward started, in tokens."""
+
+    def offer(self, req: Any, up_to: int, has_state: HasState) -> Offer:
+        """What a checkpoint at row position `up_to` can publish."""
+
+    def settle(self, req: Any, offer: Offer, taken: bool) -> None:
+        """After it: `taken` says whether the tree owns `offer.slot` now."""
+
+    def branch_point(self, kv_len: int, usable: int) -> int | None:
+        """The deepest depth beyond `usable` where KV is cached and a snapshot could be."""
+
+
+class NoStates:
+    """Pure attention: KV alone, at any page."""
+
+    grid = 1
+
+    def offer(self, req: Any, up_to: int, has_state: HasState) -> Offer:
+        return Offer(depth=up_to)
+
+    def settle(self, req: Any, offer: Offer, taken: bool) -> None:
+        """A request without states leaves none."""
+
+    def branch_point(self, kv_len: int, usable: int) -> int | None:
+        return None
+
+
+class _States:
+    def __init__(self, cache: HybridPrefixCache, pool: Any, grid: int) -> None:
+        self.cache = cache
+        self.pool = pool
+        self.grid = grid
+
+    def branch_point(self, kv_len: int, usable: int) -> int | None:
+        depth = kv_len // self.grid * self.grid
+        return depth if depth > usable else None
+
+    def _spare(self) -> int | None:
+        slots = self.cache.try_states(1)
+        if slots is None:
+            self.cache.counters.checkpoints_skipped += 1
+            return None
+        return slots[0]
+
+
+class TrackedStates(_States):
+    """Tracking slots filled by the forward at grid depths."""
+
+    def offer(self, req: Any, up_to: int, has_state: HasState) -> Offer:
+        depth, entry = self._newest(req, up_to)
+        if depth <= req.kv.cache_protected_len or depth % self.cache.geometry.page_tokens:
+            return Offer()
+        slot = self.pool.tracking_slot(req, entry)
+        if req.finished():
+            return Offer(depth, slot, entry)
+        if has_state(depth):
+            return Offer(depth)
+        spare = self._spare()
+        return Offer() if spare is None else Offer(depth, slot, entry, spare)
+
+    def _newest(self, req: Any, up_to: int) -> tuple[int, int]:
+        """Depth and tracking entry of the newest snapshot that the key reaches, or 0."""
+        depth = req.kv.mamba_last_track_seqlen or 0
+        entry = self.pool.get_mamba_ping_pong_keep_idx(req)
+        if depth > up_to and req.finished():
+            # The newest overshot the stop; the other entry may hold the one before.
+            depth = req.kv.mamba_prev_track_seqlen or 0
+            other = self.pool.get_mamba_ping_pong_other_idx(entry)
+            if other == entry:
+                return 0, entry
+            entry = other
+        return (depth if depth <= up_to else 0), entry
+
+    def settle(self, req: Any, offer: Offer, taken: bool) -> None:
+        if req.finished():
+            keep = offer.entry if taken else None
+            self.pool.free_mamba_cache(req, mamba_ping_pong_track_buffer_to_keep=keep)
+            return
+        if taken and offer.entry is not None and offer.spare is not None:
+            self.pool.give_tracking_slot(req, offer.entry, offer.spare)
+        elif offer.spare is not None:
+            self.cache.free_states([offer.spare])
+        req.kv.mamba_last_track_seqlen = None
+        req.kv.mamba_prev_track_seqlen = None
+
+
+class SingleState(_States):
+    """The active slot alone; its state is that of the last computed token."""
+
+    def offer(self, req: Any, up_to: int, has_state: HasState) -> Offer:
+        if up_to <= req.kv.cache_protected_len:
+            return Offer()
+        if req.finished():
+            return Offer(up_to, self.pool.active_slot(req))
+        if has_state(up_to):
+            return Offer(up_to)
+        slot = self._spare()
+        if slot is None:
+            return Offer()
+        copy = self.pool.mamba_allocator.ids.to_device([slot])
+        self.pool.mamba_pool.copy_from(req.kv.mamba_pool_idx.unsqueeze(0), copy)
+        return Offer(up_to, slot)
+
+    def settle(self, req: Any, offer: Offer, taken: bool) -> None:
+        if req.finished():
+            if taken:
+                self.pool.forget_states(req)
+            else:
+                self.pool.free_mamba_cache(req)
+        elif offer.slot is not None and not taken:
+            self.cache.free_states([offer.slot])
+
+
+def make_handover(cache: HybridPrefixCache, pool: Any, *, extra_buffer: bool) -> StateHandover:
+    """The way that fits the model and the server's flags."""
+    if cache.geometry.state is None:
+        return NoStates()
+    if not extra_buffer:
+        return SingleState(cache, pool, 1)
+    return TrackedStates(cache, pool, mamba_checkpoint_grid(cache.geometry.page_tokens))

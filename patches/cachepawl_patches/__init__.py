@@ -1,0 +1,1 @@
+"""Version-checked patches of SGLang, one concern a file."""

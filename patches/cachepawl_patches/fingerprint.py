@@ -1,0 +1,71 @@
+"""The SGLang source that cachepawl was written against, target by target.
+
+`python -m cachepawl_patches.fingerprint` prints the table for the installed SGLang.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import pkgutil
+
+SGLANG_VERSION = "0.5.23"
+
+_MEM = "sglang.srt.mem_cache"
+_MANAGERS = "sglang.srt.managers"
+
+KNOWN: dict[str, str] = {
+    # patched
+    f"{_MEM}.kv_cache_configurator.KVCacheConfigurator._resolve_memory_pool_config": "54a29aed58cdd9f8",
+    f"{_MEM}.kv_cache_configurator.KVCacheConfigurator._init_pools": "7bceb6a705bb778b",
+    f"{_MEM}.allocation.alloc_for_extend": "4fd64d54c0965baf",
+    f"{_MEM}.allocation.alloc_for_decode": "cb21202748dfa075",
+    "sglang.srt.model_executor.model_runner.ModelRunner._forward_raw": "225f44ef838fd122",
+    f"{_MANAGERS}.scheduler.Scheduler.get_internal_state": "b688ed88aae088b1",
+    # relied upon: subclassed, or their order of calls is
+    f"{_MEM}.kv_cache_configurator.KVCacheConfigurator._profile_available_bytes": "6dc0936929eb0c15",
+    f"{_MEM}.allocation.alloc_for_decode_default": "952fe66952e1c1b0",
+    f"{_MEM}.allocator.base.BaseTokenToKVPoolAllocator": "ed922bb84de8daf9",
+    f"{_MEM}.allocator.mamba.MambaSlotAllocator": "e0a3b2de737a5bcf",
+    f"{_MEM}.base_prefix_cache.BasePrefixCache": "b06ff87a1b3c046c",
+    f"{_MEM}.common.match_kv_cache": "b06cc5c04395e8ce",
+    f"{_MEM}.common.release_kv_cache": "79aba39f92f494b0",
+    f"{_MEM}.memory_pool.HybridReqToTokenPool": "5402dff6b853a57f",
+    f"{_MEM}.memory_pool.HybridLinearKVPool.__init__": "8d4fb8e9b4fbd666",
+    f"{_MEM}.memory_pool.MambaPool.__init__": "5df7d8b481b12b0d",
+    f"{_MEM}.memory_pool.MHATokenToKVPool.__init__": "037fd431dfcd7e76",
+    f"{_MEM}.memory_pool.ReqToTokenPool": "f0115376e3e65367",
+    f"{_MEM}.prefill_budget.PrefillBudget": "d1646cc8afa5f4ef",
+    f"{_MANAGERS}.schedule_policy.PrefillAdder": "dd9e7e7b22075718",
+    f"{_MANAGERS}.schedule_batch.ReqKvInfo": "bf2c7c2ba733774a",
+}
+
+
+def fingerprint(target: str) -> str:
+    """First 16 hex digits of the SHA-256 of a target's source, whitespace at line ends off.
+
+    Looks through wrappers made with functools.wraps.  Raises what importing or
+    reading the target raises.
+    """
+    source = inspect.getsource(inspect.unwrap(pkgutil.resolve_name(target)))
+    text = "\n".join(line.rstrip() for line in source.splitlines())
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def differences() -> list[str]:
+    """One line for every target that is missing or not as known; empty when all is well."""
+    out = []
+    for target, known in KNOWN.items():
+        try:
+            found = fingerprint(target)
+        except (ImportError, AttributeError, OSError, TypeError) as error:
+            out.append(f"{target}: {error}")
+            continue
+        if found != known:
+            out.append(f"{target}: source {found}, known {known}")
+    return out
+
+
+if __name__ == "__main__":
+    for name in KNOWN:
+        print(f"{fingerprint(name)}  {name}")
