@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from cachepawl.errors import InvariantError, OutOfPages
+from cachepawl.errors import InvariantError, LockError, OutOfPages
 from cachepawl.observe.counters import CacheCounters
 from cachepawl.policy.base import EvictionPolicy, Victim, evict
 from cachepawl.policy.lru import LRU, LRU_KV, LRU_STATE
@@ -174,12 +174,12 @@ class HybridPrefixCache:
         self.refs.open(row, pages)
 
     def allocate(self, row: int, tokens: int) -> Runs:
-        """Make the row hold `tokens` tokens; returns the new pages.
+        """Make the row hold at least `tokens` tokens; returns the new pages.
 
         Evicts what it must.  OutOfPages, and no change, when that is not enough.
         """
         entry = self.refs.rows[row]
-        missing = self.geometry.pages_of(tokens) - entry.count
+        missing = max(0, self.geometry.pages_of(tokens) - entry.count)
         reserve = min(max(entry.count, missing), MAX_RESERVE)
         got = self.refs.grow(row, missing, reserve)
         if got is None:
@@ -247,7 +247,12 @@ class HybridPrefixCache:
     # -- the whole -------------------------------------------------------------------
 
     def reset(self) -> None:
-        """Drop everything cached; no request may be running."""
+        """Drop everything cached.  LockError, and no change, while a request is running."""
+        if self.refs.rows or self.row_states:
+            raise LockError(
+                f"{len(self.refs.rows)} requests are open and hold {self.row_states} states; "
+                "close them before a reset"
+            )
         self.tree.reset()
         self.refs.clear()
         self.row_states = 0

@@ -22,7 +22,7 @@ class Options(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    device_gb: float | None = Field(default=None, gt=0)
+    device_gb: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     """The arena's bytes in GiB, exactly; None takes what --mem-fraction-static leaves."""
     policy: Literal["lru"] = "lru"
     check_level: Literal[0, 1, 2] = 0
@@ -43,16 +43,27 @@ class Options(BaseModel):
         return None if self.device_gb is None else int(self.device_gb * 2**30)
 
 
+def make_options(**values: object) -> Options:
+    """Options from flags; ConfigError names the flag, the value and what is allowed."""
+    try:
+        return Options.model_validate(values)
+    except ValidationError as error:
+        raise _explain(error) from None
+
+
 def parse_options(text: str) -> Options:
-    """Options from JSON; ConfigError names the field, the value and what is allowed."""
+    """Options from JSON; ConfigError as `make_options`."""
     try:
         return Options.model_validate_json(text)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "options"
-        raise ConfigError(
-            f"cachepawl option {where}={first.get('input')!r}: {first['msg']}"
-        ) from None
+        raise _explain(error) from None
+
+
+def _explain(error: ValidationError) -> ConfigError:
+    first = error.errors()[0]
+    field = ".".join(str(part) for part in first["loc"])
+    flag = f"--cachepawl-{field.replace('_', '-')}" if field else ENVIRONMENT
+    return ConfigError(f"{flag} {first.get('input')!r}: {first['msg']}")
 
 
 def options_from_environment(environ: Mapping[str, str] = os.environ) -> Options | None:

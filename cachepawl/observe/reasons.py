@@ -29,9 +29,9 @@ def explain(prompt: int, kv_len: int, usable_len: int, *, state_at_end: bool) ->
     because the last token is always computed.
     """
     out = []
-    if kv_len > usable_len:
-        reason = STATE_AT_END if state_at_end else NO_STATE
-        out.append(MissReason(reason, min(kv_len, prompt) - usable_len))
-    if prompt > kv_len:
-        out.append(MissReason(NOTHING_CACHED, prompt - max(kv_len, usable_len)))
+    cached = max(min(kv_len, prompt), usable_len)
+    if cached > usable_len:
+        out.append(MissReason(STATE_AT_END if state_at_end else NO_STATE, cached - usable_len))
+    if prompt > cached:
+        out.append(MissReason(NOTHING_CACHED, prompt - cached))
     return out

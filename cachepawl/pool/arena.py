@@ -39,11 +39,11 @@ class Arena:
     is the budget to the byte.
     """
 
-    def __init__(
-        self, geometry: Geometry, budget: int, device: str, dtypes: ArenaDtypes
-    ) -> None:
+    def __init__(self, geometry: Geometry, budget: int, device: str, dtypes: ArenaDtypes) -> None:
         if budget < geometry.total_bytes:
-            raise ValueError(f"a budget of {budget} bytes for {geometry.total_bytes} bytes of frames")
+            raise ValueError(
+                f"a budget of {budget} bytes for {geometry.total_bytes} bytes of frames"
+            )
         self.geometry = geometry
         self.budget = budget
         self.dtypes = dtypes

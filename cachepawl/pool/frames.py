@@ -216,22 +216,20 @@ class FrameAllocator:
             self._key[frame] = key
 
     def free_pages(self, runs: Runs) -> None:
-        """Give back unpinned pages (evicted from the tree); DoubleFree if any is free already."""
+        """Give back unpinned pages (evicted from the tree).
+
+        DoubleFree, and no change, if any is free already or named twice.
+        """
         self._free_runs(runs, pinned=False)
 
     def free_pinned(self, runs: Runs) -> None:
-        """Give back pages that a request held."""
+        """Give back pages that a request held.  DoubleFree as above."""
         self._free_runs(runs, pinned=True)
 
     def _free_runs(self, runs: Runs, *, pinned: bool) -> None:
-        for frame, at, count in self._pieces(runs):
-            bits = ones(count, at)
-            if self._used[frame] & bits != bits:
-                raise DoubleFree(
-                    f"pages {frame * self.pages_per_frame + at}..+{count} of frame {frame} "
-                    f"({KIND_NAMES[self.kind[frame]]}): not all in use"
-                )
-            self._used[frame] ^= bits
+        pieces = self._pieces(runs)
+        self._clear_bits(pieces)
+        for frame, at, count in pieces:
             self._count[frame] -= count
             self._refile(frame)
             self.kv_pages -= count
@@ -239,6 +237,21 @@ class FrameAllocator:
                 self._pin(frame, -count)
             if not self._count[frame]:
                 self._empty(frame)
+
+    def _clear_bits(self, pieces: list[tuple[int, int, int]]) -> None:
+        """Mark pages as free, all of them or none."""
+        for i, (frame, at, count) in enumerate(pieces):
+            bits = ones(count, at)
+            known = 0 < frame < self.num_frames
+            if not known or self._used[frame] & bits != bits:
+                for earlier, start, length in pieces[:i]:
+                    self._used[earlier] |= ones(length, start)
+                first = frame * self.pages_per_frame + at
+                what = KIND_NAMES[self.kind[frame]] if known else "none of ours"
+                raise DoubleFree(
+                    f"pages [{first}, {first + count}) of frame {frame} ({what}): not all in use"
+                )
+            self._used[frame] ^= bits
 
     def _pieces(self, runs: Runs) -> list[tuple[int, int, int]]:
         """The runs cut at frame borders: `(frame, first index, count)`."""
@@ -313,10 +326,11 @@ class FrameAllocator:
         return slots
 
     def free_states(self, slots: tuple[int, ...] | list[int]) -> None:
-        """Give slots back; DoubleFree if one holds no state."""
+        """Give slots back; DoubleFree, and no change, if one holds no state or is named twice."""
+        for i, slot in enumerate(slots):
+            if not 0 < slot < self.num_frames or self.kind[slot] != STATE or slot in slots[:i]:
+                raise DoubleFree(f"state slot {slot} of {list(slots)}: holds no state")
         for slot in slots:
-            if not 0 < slot < self.num_frames or self.kind[slot] != STATE:
-                raise DoubleFree(f"state slot {slot}: holds no state")
             self.states -= 1
             self._release(slot)
 
@@ -370,9 +384,7 @@ class FrameAllocator:
         """Counters against the bitmaps, one line a contradiction.  Read only; walks all frames."""
         kv = [f for f in range(self.num_frames) if self.kind[f] == KV]
         rest = [f for f in range(self.num_frames) if self.kind[f] != KV]
-        held = {
-            row: (start, stop) for row, (start, stop) in self._reserved.items() if start < stop
-        }
+        held = {row: (start, stop) for row, (start, stop) in self._reserved.items() if start < stop}
         full = self.pages_per_frame
         checks: dict[str, tuple[object, object]] = {
             "frames in all": (

@@ -180,9 +180,7 @@ class Geometry:
     def with_budget(self, budget: int) -> Geometry:
         """The same shapes over as many whole frames as `budget` bytes hold."""
         frames = budget // self.frame_bytes
-        return Geometry(
-            self.kv, self.state, self.page_tokens, frames, frame_pages=self.frame_pages
-        )
+        return Geometry(self.kv, self.state, self.page_tokens, frames, frame_pages=self.frame_pages)
 
     def pages_of(self, tokens: int) -> int:
         """Pages that hold `tokens` tokens."""
@@ -194,13 +192,15 @@ class Geometry:
 
 
 def require_room_for_one(geometry: Geometry, budget: int, states: int) -> None:
-    """ConfigError unless one request of one page and `states` states fits `budget` bytes."""
+    """ConfigError unless one request of two pages and `states` states fits `budget` bytes."""
     needed = 1 + geometry.frames_of_request(2 * geometry.page_tokens, states)
     if geometry.with_budget(budget).num_frames < needed:
+        least = needed * geometry.frame_bytes
+        # Rounded up, so that the number advised is enough.
+        gb = -(-least * 10**6 // 2**30) / 10**6
         raise ConfigError(
             f"the arena of {budget} bytes holds {budget // geometry.frame_bytes} frames of "
             f"{geometry.frame_bytes} bytes; one request needs {needed} (a padding frame, "
-            f"{states} states, its KV); give at least {needed * geometry.frame_bytes} bytes "
-            f"(--cachepawl-device-gb {needed * geometry.frame_bytes / 2**30:.6f}, or raise "
-            f"--mem-fraction-static)"
+            f"{states} states, its KV); give at least {least} bytes "
+            f"(--cachepawl-device-gb {gb:.6f}, or raise --mem-fraction-static)"
         )

@@ -39,7 +39,9 @@ def check_counters(tree: RadixTree) -> None:
         _fail(tree, "I5", f"{tokens} resident tokens are not whole pages of {tree.page_tokens}")
     if tokens < tree.num_nodes * tree.page_tokens or (tokens and not tree.num_nodes):
         _fail(tree, "I6", f"{tokens} resident tokens in {tree.num_nodes} nodes")
-    if states > (tree.num_nodes if tree.has_states else 0):
+    if states and not tree.has_states:
+        _fail(tree, "I5", f"{states} states in a tree without states")
+    if states > tree.num_nodes:
         _fail(tree, "I6", f"{states} states in {tree.num_nodes} nodes")
     root = tree.root
     if root.key or root.end or root.pages.count or root.state is not None or root.full_lock:
@@ -61,7 +63,7 @@ def check_everything(tree: RadixTree) -> None:
     nodes = _nodes(tree)
     for node in nodes:
         _check_shape(tree, node)
-        _check_locks(tree, node)
+    _check_locks(tree, nodes)
     _check_sizes(tree, nodes)
     _check_kv_list(tree, nodes)
     _check_state_list(tree, nodes)
@@ -101,18 +103,18 @@ def _check_shape(tree: RadixTree, node: Node) -> None:
         _fail(tree, "I5", f"the edge has {len(node.key) // tree.token_bytes} tokens", node)
     if node.pages.count * tree.page_tokens != node.end - parent.end:
         _fail(tree, "I5", f"{node.pages.count} pages on an edge that needs another number", node)
-    if node.state is not None and not tree.has_states:
-        _fail(tree, "I5", "a state in a tree without states", node)
 
 
-def _check_locks(tree: RadixTree, node: Node) -> None:
-    below = sum(child.full_lock for child in node.children.values())
-    if node.state_lock < 0 or node.full_lock < node.state_lock:
-        _fail(tree, "I3", "the state is locked more often than the KV", node)
-    if node.full_lock < below:
-        _fail(tree, "I2", f"locked less often than its children ({below})", node)
-    if node.full_lock != below + node.state_lock:
-        _fail(tree, "I2", f"{below} locks below and {node.state_lock} here do not add up", node)
+def _check_locks(tree: RadixTree, nodes: list[Node]) -> None:
+    for node in nodes:
+        if node.state_lock < 0 or node.full_lock < node.state_lock:
+            _fail(tree, "I3", "the state is locked more often than the KV", node)
+    for node in nodes:
+        below = sum(child.full_lock for child in node.children.values())
+        if node.full_lock < below:
+            _fail(tree, "I2", f"locked less often than its children ({below})", node)
+        if node.full_lock != below + node.state_lock:
+            _fail(tree, "I2", f"{below} locks below and {node.state_lock} here do not add up", node)
 
 
 def _check_sizes(tree: RadixTree, nodes: list[Node]) -> None:

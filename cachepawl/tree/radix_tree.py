@@ -18,6 +18,7 @@ from cachepawl.tree.edges import shared_bytes
 from cachepawl.tree.locks import Lock
 from cachepawl.tree.lru import KvList, StateList
 from cachepawl.tree.node import Node
+from cachepawl.tree.refusals import why_not_evict, why_not_insert
 from cachepawl.tree.results import Freed, InsertResult, Locked, Match
 from cachepawl.tree.text import LINE_LIMIT, render
 from cachepawl.types import NO_PAGES, TOKEN_BYTES, Key, Runs
@@ -256,7 +257,7 @@ class RadixTree:
         Length and `owned_from` are multiples of the page; ValueError, before anything
         is changed, for arguments that do not fit together.
         """
-        tokens, namespace = key
+        tokens = key.tokens
         page_tokens = self.page_tokens
         length = len(tokens) // self.token_bytes
         if (
@@ -266,7 +267,7 @@ class RadixTree:
             or pages.count * page_tokens != length - owned_from
             or (state is not None and not (length and self.has_states))
         ):
-            raise ValueError(self._why_not_insert(len(tokens), pages.count, owned_from))
+            raise ValueError(why_not_insert(self, len(tokens), pages.count, owned_from))
         node, at, _ = self._walk(key, 0)
         matched = at // self.token_bytes
         if matched < owned_from:
@@ -280,41 +281,48 @@ class RadixTree:
         if node.end > matched:
             node = self._split(node, matched)
         known = (matched - owned_from) // page_tokens
-        duplicates = pages.slice(0, known) if known else NO_PAGES
-        taken = False
-        if matched == length:
-            if node.state is not None:
-                if not node.state_lock:
-                    self.state_list.lift(node, stamp)
-            elif state is not None:
-                taken = True
-        else:
-            parent = node
-            hook = tokens[at : at + self._page_bytes]
-            if at == 0:
-                hook = namespace + hook
-            node = Node(tokens[at:], hook, parent, length, pages.slice(known, pages.count))
-            parent.children[hook] = node
-            self.num_nodes += 1
-            self.full_evictable += length - matched
-            taken = state is not None
-            if taken or not self.has_states:
-                self.kv_list.put_warm(node, stamp)
-            else:
-                self.kv_list.put_cold(node)
+        grows = matched < length
+        if grows:
+            node = self._grow(node, key, at, pages.slice(known, pages.count))
+        taken = state is not None and node.state is None
         if taken:
-            node.state = state
-            if node.state_lock:
-                self.state_protected += 1
-            else:
-                self.state_evictable += 1
-                self.state_list.put(node, stamp)
-        # A leaf that stays or becomes cold is not lifted; what it hangs on is.
+            self._put_state(node, state, stamp)
+        elif node.state is not None and not node.state_lock:
+            self.state_list.lift(node, stamp)
+        # A leaf that is or stays cold is not lifted; the path that it hangs on is.
         cold = self.has_states and node.state is None and not node.children
+        if grows:
+            if cold:
+                self.kv_list.put_cold(node)
+            else:
+                self.kv_list.put_warm(node, stamp)
         start = node.parent if cold else node
-        if start is not None:
-            self.kv_list.lift_path(start, stamp)
+        assert start is not None  # the key is not empty, so this is not the root
+        self.kv_list.lift_path(start, stamp)
+        duplicates = pages.slice(0, known) if known else NO_PAGES
         return InsertResult(node, matched, duplicates, taken)
+
+    def _grow(self, parent: Node, key: Key, at: int, pages: Runs) -> Node:
+        """Hang a leaf with the tokens from byte `at` on; it is on no list yet."""
+        tokens, namespace = key
+        hook = tokens[at : at + self._page_bytes]
+        if not at:
+            # Unambiguous: the part behind the namespace is one page long, always.
+            hook = namespace + hook
+        end = len(tokens) // self.token_bytes
+        leaf = Node(tokens[at:], hook, parent, end, pages)
+        parent.children[hook] = leaf
+        self.num_nodes += 1
+        self.full_evictable += end - parent.end
+        return leaf
+
+    def _put_state(self, node: Node, slot: int | None, stamp: int) -> None:
+        node.state = slot
+        if node.state_lock:
+            self.state_protected += 1
+        else:
+            self.state_evictable += 1
+            self.state_list.put(node, stamp)
 
     def _split(self, node: Node, at: int) -> Node:
         """Cut an edge at depth `at`; returns the new node, which ends there.
@@ -342,25 +350,6 @@ class RadixTree:
         self.num_nodes += 1
         return prefix
 
-    def _why_not_insert(self, size: int, pages: int, owned_from: int) -> str:
-        length, rest = divmod(size, self.token_bytes)
-        if rest or length % self.page_tokens or owned_from % self.page_tokens:
-            return (
-                f"a key of {size} bytes ({length} tokens), owned_from {owned_from}: both must be "
-                f"multiples of {self.page_tokens} tokens; cut the key to whole pages"
-            )
-        if not 0 <= owned_from <= length:
-            return f"owned_from {owned_from} is outside of a key of {length} tokens"
-        wanted = (length - owned_from) // self.page_tokens
-        if pages != wanted:
-            return (
-                f"{pages} pages for tokens [{owned_from}, {length}), which are {wanted}; "
-                "pass the pages from owned_from to the end"
-            )
-        if not length:
-            return "a state with an empty key: there is no node to put it on"
-        return "a state for a tree without states: build it with has_states=True"
-
     # Shrinking
 
     def kv_victim(self) -> Node | None:
@@ -387,7 +376,7 @@ class RadixTree:
         """
         parent = node.parent
         if parent is None or node.children or node.full_lock:
-            raise ValueError(f"cannot evict the KV of {node!r}: {_why_not(node)}")
+            raise ValueError(f"cannot evict the KV of {node!r}: {why_not_evict(node)}")
         last = node.end
         pages = []
         states = []
@@ -414,7 +403,7 @@ class RadixTree:
         ValueError, and no change, for a node without a state or with a locked one.
         """
         if node.state is None or node.state_lock:
-            raise ValueError(f"cannot evict the state of {node!r}: {_why_not(node)}")
+            raise ValueError(f"cannot evict the state of {node!r}: {why_not_evict(node)}")
         slot = self._drop_state(node)
         if not node.children:
             self.kv_list.remove(node)
@@ -497,13 +486,3 @@ def _retire(node: Node) -> None:
     node.parent = None
     node.pages = NO_PAGES
     del node.kv_newer, node.kv_older
-
-
-def _why_not(node: Node) -> str:
-    if node.parent is None:
-        return "it is the root or was evicted"
-    if node.full_lock and (node.state_lock or not node.children):
-        return f"it is locked {node.full_lock} times; wait for unlock"
-    if node.children:
-        return f"it has {len(node.children)} children" + ("" if node.state else " and no state")
-    return "it has no state"

@@ -107,7 +107,9 @@ class CachepawlPrefixCache(BasePrefixCache):
         """The usable prefix.  Takes nothing: the state is copied once the request is admitted."""
         radix, req = params.key, params.req
         limit = len(radix)
-        match = self.cache.match(self._key(radix.token_ids, radix.extra_key, radix.cache_salt), limit)
+        match = self.cache.match(
+            self._key(radix.token_ids, radix.extra_key, radix.cache_salt), limit
+        )
         usable, node = match.usable_len, match.node
         dropped = req is not None and req.rid == self._drop_prefix_of
         if dropped:
@@ -194,7 +196,9 @@ class CachepawlPrefixCache(BasePrefixCache):
         done = self.cache.publish(row, key, depth, slot)
         if done.replaced:
             pages = self.cache.refs.pages(row, 0, depth // self.page_size)
-            self.req_to_token_pool.write((row, slice(0, depth)), self._indices(pages).to(torch.int32))
+            self.req_to_token_pool.write(
+                (row, slice(0, depth)), self._indices(pages).to(torch.int32)
+            )
         new = self.cache.lock_path(done.node)
         self.unlock(req.lock)
         req.lock = new

@@ -46,9 +46,7 @@ class Assembly:
             return None
         size = self.sizer.size
         assert size is not None, "the pools are built before their size is known"
-        self.arena = Arena(
-            size.geometry, size.budget, configurator.device, dtypes_of(configurator)
-        )
+        self.arena = Arena(size.geometry, size.budget, configurator.device, dtypes_of(configurator))
         self.cache = HybridPrefixCache(
             size.geometry,
             states_per_request=size.states_per_request,
@@ -99,7 +97,8 @@ class Assembly:
         ]
         if wrong:
             raise refuse(
-                "this model or platform brings its own pools: " + ", ".join(wrong)
+                "this model or platform brings its own pools: "
+                + ", ".join(wrong)
                 + "; serve it with python -m sglang.launch_server"
             )
         allocator.set_rows(rows.req_to_token.shape[0])

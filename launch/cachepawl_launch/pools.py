@@ -53,9 +53,7 @@ class ArenaMHAPool(MHATokenToKVPool):
 class ArenaHybridKVPool(HybridLinearKVPool):
     """The hybrid model's KV pool; its attention layers live in an `ArenaMHAPool`."""
 
-    def __init__(
-        self, *, arena: Arena, full_attention_layer_ids: list[int], **stock: Any
-    ) -> None:
+    def __init__(self, *, arena: Arena, full_attention_layer_ids: list[int], **stock: Any) -> None:
         if stock.get("use_mla"):
             raise ConfigError("the arena serves plain MHA KV only, not MLA")
         full = ArenaMHAPool(

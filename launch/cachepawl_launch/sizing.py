@@ -10,9 +10,10 @@ from sglang.srt.model_executor.pool_configurator import MemoryPoolConfig
 from sglang.srt.runtime_context import get_context, get_schedule
 
 from cachepawl.config import Options
+from cachepawl.pool.capacity import CONTEXTS, Capacity
 from cachepawl.pool.frames import UNLIMITED
 from cachepawl.pool.geometry import Geometry, require_room_for_one
-from cachepawl_launch.shapes import geometry_of, states_per_request
+from cachepawl_launch.shapes import geometry_of_configurator, states_per_request
 
 logger = logging.getLogger(__name__)
 MOST_REQUESTS = 4096
@@ -42,13 +43,12 @@ class ArenaSizer:
     def pool_config(self, configurator: Any, budget: Callable[[], int]) -> MemoryPoolConfig:
         """SGLang's view of the arena; ConfigError when not even one request fits."""
         schedule = get_schedule()
-        shapes = geometry_of(configurator)
+        shapes = geometry_of_configurator(configurator)
         states = states_per_request() if shapes.state else 0
-        page_cap = _or_unlimited(schedule.max_total_tokens, shapes.page_tokens)
-        state_cap = _or_unlimited(schedule.max_mamba_cache_size if shapes.state else None, 1)
+        page_cap, state_cap = caps(shapes, schedule.max_total_tokens, schedule.max_mamba_cache_size)
         total = self.options.device_bytes or budget()
         if self.options.device_bytes is None:
-            total = min(total, _useful(shapes, page_cap, state_cap))
+            total = min(total, useful_bytes(shapes, page_cap, state_cap))
         require_room_for_one(shapes, total, states)
         geometry = shapes.with_budget(total)
         self.size = ArenaSize(geometry, total, states, page_cap, state_cap)
@@ -67,22 +67,21 @@ class ArenaSizer:
         return config
 
 
-def _or_unlimited(cap: int | None, unit: int) -> int:
-    return UNLIMITED if cap is None else max(1, cap // unit)
+def caps(shapes: Geometry, max_tokens: int | None, max_states: int | None) -> tuple[int, int]:
+    """Pages and states at most, from --max-total-tokens and --max-mamba-cache-size."""
+    pages = UNLIMITED if max_tokens is None else max(1, max_tokens // shapes.page_tokens)
+    return pages, UNLIMITED if max_states is None or not shapes.state else max_states
 
 
-def _useful(shapes: Geometry, page_cap: int, state_cap: int) -> int:
-    """Bytes beyond which both caps leave the arena no use for more."""
-    if UNLIMITED in (page_cap, state_cap if shapes.state else 0):
-        return UNLIMITED
-    kv_frames = -(-page_cap // shapes.pages_per_frame)
+def useful_bytes(shapes: Geometry, page_cap: int, state_cap: int) -> int:
+    """Bytes beyond which the caps leave the arena no use for more; UNLIMITED without caps."""
     states = state_cap if shapes.state else 0
-    return (1 + kv_frames + states) * shapes.frame_bytes
+    if UNLIMITED in (page_cap, states):
+        return UNLIMITED
+    return (1 + states + -(-page_cap // shapes.pages_per_frame)) * shapes.frame_bytes
 
 
-def request_limit(
-    geometry: Geometry, states: int, wanted: int | None, data_parallel: int
-) -> int:
+def request_limit(geometry: Geometry, states: int, wanted: int | None, data_parallel: int) -> int:
     """Requests at once: as wanted, at most what the bytes hold at one page each."""
     pages = geometry.usable_frames * geometry.pages_per_frame
     by_bytes = pages // (states * geometry.pages_per_frame + 1)
@@ -93,9 +92,11 @@ def request_limit(
 def describe(size: ArenaSize, requests: int | None) -> str:
     """The start line."""
     g = size.geometry
+    fits = Capacity(g, size.budget, size.states_per_request, exact=True)
+    at = ", ".join(f"{fits.requests_at(n)} of {n // 1024}k" for n in CONTEXTS)
     return (
         f"cachepawl arena: {size.budget} bytes reserved, {g.usable_frames} frames of "
         f"{g.frame_bytes} B (one state of {g.state_bytes} B, or {g.pages_per_frame} pages of "
         f"{g.page_tokens} tokens at {g.entry_bytes} B a token), padding {100 * g.padding:.2f} %, "
-        f"at most {requests} requests at once"
+        f"at most {requests} requests at once; room for {at} tokens"
     )

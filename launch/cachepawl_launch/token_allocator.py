@@ -204,9 +204,7 @@ class ArenaTokenAllocator(BaseTokenToKVPoolAllocator):
     def create_prefill_budget(
         self, tree_cache: Any, *, num_mixed_decode_tokens: int = 0
     ) -> ArenaPrefillBudget:
-        return ArenaPrefillBudget(
-            self, tree_cache, num_mixed_decode_tokens=num_mixed_decode_tokens
-        )
+        return ArenaPrefillBudget(self, tree_cache, num_mixed_decode_tokens=num_mixed_decode_tokens)
 
     def request_slot_reserve(self, *, has_req_pool_slot: bool, prefill_tokens: int = 0) -> int:
         """The states that a new row takes, in tokens of the same bytes."""

@@ -16,7 +16,9 @@ Substitutes = dict[str, Any]
 """Class names in SGLang's module -> what is called instead while the pools are built."""
 
 
-def install(substitutes_for: Callable[[Any], Substitutes | None], check: Callable[[Any], None]) -> None:
+def install(
+    substitutes_for: Callable[[Any], Substitutes | None], check: Callable[[Any], None]
+) -> None:
     """Build the pools with other classes.
 
     `substitutes_for(configurator)` is None where stock pools are wanted; `check(pools)`

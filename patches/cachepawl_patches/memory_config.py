@@ -7,7 +7,9 @@ from typing import Any, Protocol
 
 from sglang.srt.plugins.hook_registry import HookRegistry, HookType
 
-TARGET = "sglang.srt.mem_cache.kv_cache_configurator.KVCacheConfigurator._resolve_memory_pool_config"
+TARGET = (
+    "sglang.srt.mem_cache.kv_cache_configurator.KVCacheConfigurator._resolve_memory_pool_config"
+)
 
 
 class Sizer(Protocol):

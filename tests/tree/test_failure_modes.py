@@ -491,7 +491,7 @@ class CascadeIgnoresStates(RadixTree):
     def evict_kv(self, node: Node) -> Freed:
         parent = node.parent
         freed = super().evict_kv(node)
-        if parent is not None and parent.parent is not None and not parent.children:
+        if parent is not None and parent.parent is not None and not parent.full_lock:
             more = super().evict_kv(parent)
             return Freed(freed.pages + more.pages, freed.states + more.states, 2)
         return freed
@@ -533,7 +533,7 @@ def match_refreshes_the_used_state_alone(tree_type: TreeType) -> None:
     put(tree, AB, 1, state=8)
     put(tree, D, 11, state=9)
     tree.match(AB)
-    order = []
+    order: list[int] = []
     while (node := tree.state_victim()) is not None:
         order += tree.evict_state(node).states
     assert order == [7, 9, 8]

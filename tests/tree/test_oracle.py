@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from array import array
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -36,14 +37,14 @@ NAMESPACES = (b"", b"x", bytes(8))
 
 
 class Pool:
-    """Ids that are handed out lowest first, so a double free meets its next owner."""
+    """Ids from 0 on, handed out lowest first, so a double free meets its next owner."""
 
     def __init__(self) -> None:
         self.free: list[int] = []
         self.used: set[int] = set()
 
     def take(self) -> int:
-        item = min(self.free, default=len(self.used) + 1)
+        item = min(self.free, default=len(self.used))
         if item in self.free:
             self.free.remove(item)
         assert item not in self.used
@@ -409,17 +410,21 @@ class TreeMachine(RuleBasedStateMachine):
         else:
             self.unchanged(lambda: self.tree.evict_state(node), ValueError)
 
-    @rule(path=paths, which=picks)
-    def insert_without_prefix(self, path: Path, which: int) -> None:
+    @rule(path=paths, which=picks, wrong=st.sampled_from(["prefix", "pages", "owned", "tail"]))
+    def insert_refused(self, path: Path, which: int, wrong: str) -> None:
         path = self.near(path, which)
-        hit = len(self.model.matched(path)) - 1
-        if len(path) - 1 <= hit:
-            return
-        pages = Runs.of_pages(range(10**6, 10**6 + len(path) - 2 - hit))
+        hit, length = len(self.model.matched(path)) - 1, len(path) - 1
+        tail = 1 if wrong == "tail" and self.size > 1 else 0
+        first, count = hit * self.size, length - hit
+        if wrong == "prefix" and hit < length:
+            first, count = first + self.size, count - 1
+        elif wrong == "owned":
+            first = (length + 1) * self.size
+        elif not tail:
+            count += 1
+        pages = Runs([(10**6, count)])
         self.unchanged(
-            lambda: self.tree.insert(
-                self.key(path), pages, owned_from=(hit + 1) * self.size, state=None
-            ),
+            lambda: self.tree.insert(self.key(path, tail), pages, owned_from=first, state=None),
             ValueError,
         )
 
@@ -428,13 +433,13 @@ class TreeMachine(RuleBasedStateMachine):
     def use_after_end(self) -> None:
         root = self.tree.root
         for receipt in self.spent:
-            self.unchanged(lambda receipt=receipt: self.tree.unlock(receipt), LockError)
+            self.unchanged(partial(self.tree.unlock, receipt), LockError)
         for node in [*self.dead, RadixTree(self.size).root]:
-            self.unchanged(lambda node=node: self.tree.lock(node), LockError)
-            self.unchanged(lambda node=node: self.tree.evict_kv(node), ValueError)
-            self.unchanged(lambda node=node: self.tree.evict_state(node), ValueError)
-        for evict in (self.tree.evict_kv, self.tree.evict_state):
-            self.unchanged(lambda evict=evict: evict(root), ValueError)
+            self.unchanged(partial(self.tree.lock, node), LockError)
+            self.unchanged(partial(self.tree.evict_kv, node), ValueError)
+            self.unchanged(partial(self.tree.evict_state, node), ValueError)
+        self.unchanged(partial(self.tree.evict_kv, root), ValueError)
+        self.unchanged(partial(self.tree.evict_state, root), ValueError)
         self.spent.clear()
         self.dead.clear()
 
@@ -514,16 +519,16 @@ class TreeMachine(RuleBasedStateMachine):
         assert not self.slot_pool.used
 
 
-COMMON = {
-    "deadline": None,
-    "suppress_health_check": list(HealthCheck),
-    "phases": (Phase.reuse, Phase.generate, Phase.shrink),
-    "print_blob": True,
-}
+COMMON = settings(
+    deadline=None,
+    phases=(Phase.reuse, Phase.generate, Phase.shrink),
+    suppress_health_check=list(HealthCheck),
+    print_blob=True,
+)
 
 TestTree = TreeMachine.TestCase
 TestTree.settings = settings(
-    **COMMON, max_examples=300, stateful_step_count=50, derandomize=True, database=None
+    COMMON, max_examples=300, stateful_step_count=50, derandomize=True, database=None
 )
 
 
@@ -532,7 +537,7 @@ class TestTreeForLong(TreeMachine.TestCase):  # type: ignore[misc, valid-type]
     """The same with fresh seeds; TREE_EXAMPLES sets how many."""
 
     settings = settings(
-        **COMMON,
+        COMMON,
         max_examples=int(os.environ.get("TREE_EXAMPLES", "3000")),
         stateful_step_count=80,
     )

@@ -45,12 +45,7 @@ def serve_args(
     if page_size != 1 and not extra_buffer:
         raise ValueError(f"{family} serves only page size 1 in SGLang, not {page_size}")
     args = [
-        *("--device", "cpu"),
-        *("--dtype", "float32"),
-        *("--attention-backend", "torch_native"),
-        *("--sampling-backend", "pytorch"),
-        *("--disable-cuda-graph", "--skip-server-warmup"),
-        *("--mem-fraction-static", "0.2"),
+        *platform_args(set()),
         *("--random-seed", "1234"),
         *("--page-size", str(page_size)),
     ]
@@ -71,6 +66,24 @@ def _limit_args(limits: Limits, *, states: bool) -> list[str]:
         "--chunked-prefill-size": limits.chunked_prefill,
     }
     return [word for flag, v in values.items() if v is not None for word in (flag, str(v))]
+
+
+PLATFORM_FLAGS = {
+    "--device": "cpu",
+    "--dtype": "float32",
+    "--attention-backend": "torch_native",
+    "--sampling-backend": "pytorch",
+    "--mem-fraction-static": "0.2",
+    "--disable-cuda-graph": None,
+    "--skip-server-warmup": None,
+}
+"""What any model needs here; a flag without a value is a switch."""
+
+
+def platform_args(given: set[str]) -> list[str]:
+    """`PLATFORM_FLAGS` as arguments, but for those in `given`."""
+    missing = {flag: value for flag, value in PLATFORM_FLAGS.items() if flag not in given}
+    return [word for pair in missing.items() for word in pair if word is not None]
 
 
 def serve_env() -> dict[str, str]:

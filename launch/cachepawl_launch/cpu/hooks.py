@@ -59,6 +59,9 @@ MIXER_NAMES: dict[str, Callable[..., object]] = {
 # Pins its track mask without asking whether memory can be pinned.
 DECODE_PREPARATION = "sglang.srt.managers.schedule_batch.ScheduleBatch.prepare_for_decode"
 
+# What stood at each target before anything was registered.
+_stock: dict[str, Any] = {}
+
 
 class MissingHookTargetError(RuntimeError):
     """A name in SGLang that this platform replaces is not there, or was not replaced."""
@@ -83,7 +86,7 @@ def check_applied() -> None:
         MissingHookTargetError: SGLang did not apply a hook, or `register` has not run here.
     """
     for target in (*KERNELS, DECODE_PREPARATION):
-        if not hasattr(_resolve(target), "__wrapped__"):
+        if target not in _stock or _resolve(target) is _stock[target]:
             raise MissingHookTargetError(f"SGLang did not apply the hook on {target}")
     mixer = _resolve(MIXER)
     for name, kernel in MIXER_NAMES.items():
@@ -94,9 +97,7 @@ def check_applied() -> None:
 @cache
 def _register_once() -> None:
     mixer = _resolve(MIXER)
-    for target in (*KERNELS, DECODE_PREPARATION):
-        if not callable(_resolve(target)):
-            raise MissingHookTargetError(f"SGLang's {target} is not a function")
+    _stock.update({target: _resolve(target) for target in (*KERNELS, DECODE_PREPARATION)})
     for name, kernel in MIXER_NAMES.items():
         setattr(mixer, name, kernel)
     for target, kernel in KERNELS.items():

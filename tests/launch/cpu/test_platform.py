@@ -1,9 +1,15 @@
-"""What SGLang makes of the platform and its hooks, each in a process of its own."""
+"""What SGLang makes of the platform and its hooks.
 
+Importing SGLang is slow and hooks cannot be taken back, so each situation is one process, which
+reports what it saw as JSON.
+"""
+
+import json
 import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,175 +17,177 @@ ENTRY_POINTS = """\
 [sglang.srt.platforms]
 cachepawl_cpu = cachepawl_launch.cpu.platform:activate
 """
+METADATA = "Metadata-Version: 2.1\nName: cachepawl-cpu-for-test\nVersion: 0\n"
 
+PRELUDE = """
+import json, torch
+from sglang.srt.platforms import current_platform as platform
+from sglang.srt.plugins.hook_registry import HookRegistry
+from sglang.srt.layers.attention.mamba import mamba as mixer
+from cachepawl_launch.cpu import hooks
 
-@pytest.fixture
-def run_python(tmp_path: Path):  # type: ignore[no-untyped-def]
-    """``run_python(code, **environment)``: what a fresh interpreter prints, platform installed."""
-    info = tmp_path / "cachepawl_cpu_for_test-0.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text(
-        "Metadata-Version: 2.1\nName: cachepawl-cpu-for-test\nVersion: 0\n"
-    )
-    (info / "entry_points.txt").write_text(ENTRY_POINTS)
+def untouched():
+    return not HookRegistry._hooks and not hasattr(mixer, "causal_conv1d_fn")
 
-    def run(code: str, **environment: str) -> str:
-        env = {k: v for k, v in os.environ.items() if not k.startswith("SGLANG_")}
-        env |= environment | {
-            "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path]),
-            "CUDA_VISIBLE_DEVICES": "",
-        }
-        said = subprocess.run(
-            [sys.executable, "-W", "ignore", "-c", code],
-            env=env,
-            capture_output=True,
-            text=True,
-            timeout=300,
-        )
-        assert said.returncode == 0, said.stderr
-        return said.stdout.strip()
-
-    return run
-
-
-SAY_PLATFORM = """
-from sglang.srt.platforms import current_platform as p
-print(type(p).__module__, p.is_out_of_tree(), p.is_cpu(), p.device_type,
-      p.support_mamba_cache_extra_buffer(), p.get_dispatch_key_name())
+saw = {
+    "platform": type(platform).__module__,
+    "out_of_tree": platform.is_out_of_tree(),
+    "device": platform.device_type,
+}
 """
 
-
-def test_sglang_adopts_the_platform_when_it_is_named(run_python) -> None:  # type: ignore[no-untyped-def]
-    said = run_python(SAY_PLATFORM, SGLANG_PLATFORM="cachepawl_cpu")
-    assert said == "cachepawl_launch.cpu.platform True False cpu True native"
-
-
-@pytest.mark.parametrize("environment", [{}, {"SGLANG_USE_CPU_ENGINE": "1"}])
-def test_plain_sglang_never_adopts_it(run_python, environment: dict[str, str]) -> None:  # type: ignore[no-untyped-def]
-    said = run_python(SAY_PLATFORM, **environment)
-    assert said.startswith("sglang.srt.platforms.")
-    assert said.split()[1] == "False"
-
-
-def test_hooks_do_nothing_unless_selected(run_python) -> None:  # type: ignore[no-untyped-def]
-    said = run_python(
-        """
-from cachepawl_launch.cpu import hooks
+PLAIN = """
 hooks.register()
-from sglang.srt.plugins.hook_registry import HookRegistry
-from sglang.srt.layers.attention.mamba import mamba
-print(len(HookRegistry._hooks), hasattr(mamba, "causal_conv1d_fn"))
-"""
-    )
-    assert said == "0 False"
+saw["untouched"] = untouched()
 
-
-def test_hooks_reach_every_user_of_a_kernel(run_python) -> None:  # type: ignore[no-untyped-def]
-    said = run_python(
-        """
-import sglang.srt.models.qwen3_5  # imported before: its own names must be replaced too
-from cachepawl_launch.cpu import hooks
-from sglang.srt.plugins.hook_registry import HookRegistry
+mask = torch.tensor([True, False])
+def pinned_to_itself():
+    return mask.pin_memory() is mask
+saw["pinning_off_inside"] = hooks._without_pinning(pinned_to_itself)
 try:
-    hooks.check_applied()
-except hooks.MissingHookTargetError as error:
-    print("before:", type(error).__name__)
-hooks.register()
-hooks.register()
-HookRegistry.apply_hooks()
-hooks.check_applied()
-print("hooks a target:", {len(h) for h in HookRegistry._hooks.values()})
+    saw["pinning_outside"] = pinned_to_itself()
+except RuntimeError:
+    saw["pinning_outside"] = "refused"
 
-import torch
-from sglang.srt.layers.attention.linear import gdn_backend
-from sglang.srt.layers.attention.mamba import causal_conv1d, mamba
-from sglang.srt.layers.attention import hybrid_linear_attn_backend as hybrid
-from sglang.srt.models import lfm2, qwen3_5
-import sglang.srt.layers.attention.linear.kernels.gdn_triton as gdn_triton
-users = [
-    (gdn_backend, ["causal_conv1d_fn", "causal_conv1d_update", "fused_gdn_gating"]),
-    (gdn_triton, ["chunk_gated_delta_rule", "fused_recurrent_gated_delta_rule_packed_decode"]),
-    (mamba, ["mamba_chunk_scan_combined", "selective_state_update"]),
-    (hybrid, ["track_mamba_states_if_needed", "track_mamba_states_all_layers"]),
-    (qwen3_5, ["fused_sigmoid_mul", "fused_qkvzba_split_reshape_cat_contiguous"]),
-    (causal_conv1d, ["_causal_conv1d_fn_triton", "_causal_conv1d_update_triton"]),
-]
-for module, names in users:
-    for name in names:
-        if not hasattr(getattr(module, name), "__wrapped__"):
-            print("not replaced:", module.__name__, name)
-# SGLang's own front of the convolution, with what LFM2 passes.
-out = lfm2.causal_conv1d_fn(
-    torch.ones(2, 5), torch.ones(2, 3), None, query_start_loc=torch.tensor([0, 2, 5]),
-    cache_indices=torch.tensor([1, 0]), has_initial_state=torch.tensor([False, False]),
-    conv_states=torch.zeros(2, 2, 2), activation=None)
-print(out[0].tolist())
-""",
-        SGLANG_PLATFORM="cachepawl_cpu",
-    )
-    assert said.splitlines() == [
-        "before: MissingHookTargetError",
-        "hooks a target: {1}",
-        "[1.0, 2.0, 1.0, 2.0, 3.0]",
-    ]
+import argparse
+from cachepawl_launch.cpu.flags import serve_args
+from cachepawl_launch.cpu.tiny_config import FAMILIES
+from sglang.srt.server_args import ServerArgs
+parser = argparse.ArgumentParser()
+ServerArgs.add_cli_args(parser)
+saw["parsed"] = {}
+for family, page in [(f, p) for f in FAMILIES for p in (1, 16) if (f, p) != ("lfm2", 16)]:
+    args = parser.parse_args(["--model-path", "m", *serve_args(family, page)])
+    saw["parsed"][f"{family} {page}"] = [args.page_size, args.disable_overlap_schedule]
+print(json.dumps(saw))
+"""
 
+SELECTED = """
+saw["extra_buffer"] = platform.support_mamba_cache_extra_buffer()
+saw["dispatch"] = platform.get_dispatch_key_name()
 
-def test_a_missing_target_is_named_and_nothing_is_registered(run_python) -> None:  # type: ignore[no-untyped-def]
-    said = run_python(
-        """
-from cachepawl_launch.cpu import hooks
-from sglang.srt.plugins.hook_registry import HookRegistry
 hooks.KERNELS["sglang.kernels.ops.mamba.no_such_file.kernel"] = print
 try:
     hooks.register()
 except hooks.MissingHookTargetError as error:
-    print(error)
-from sglang.srt.layers.attention.mamba import mamba
-print(len(HookRegistry._hooks), hasattr(mamba, "causal_conv1d_fn"))
-""",
-        SGLANG_PLATFORM="cachepawl_cpu",
-    )
-    complaint, left = said.splitlines()
-    assert "sglang.kernels.ops.mamba.no_such_file.kernel" in complaint
-    assert left == "0 False"
+    saw["missing"] = str(error)
+saw["untouched_after_missing"] = untouched()
+hooks.KERNELS.popitem()
 
-
-def test_pinning_is_switched_off_in_one_place_only(run_python) -> None:  # type: ignore[no-untyped-def]
-    said = run_python(
-        """
-import torch
-from cachepawl_launch.cpu import hooks
-mask = torch.tensor([True, False])
-def pins():
-    return mask.pin_memory() is mask
-print(hooks._without_pinning(pins))
+# Imported before the hooks are applied: its own names must be replaced too.
+from sglang.srt.models import qwen3_5
 try:
-    print("outside:", pins())
-except RuntimeError:
-    print("outside: refused")
+    hooks.check_applied()
+except hooks.MissingHookTargetError as error:
+    saw["before"] = str(error)
+hooks.register()
+hooks.register()
+HookRegistry.apply_hooks()
+hooks.check_applied()
+saw["hooks_a_target"] = sorted({len(h) for h in HookRegistry._hooks.values()})
+
+from sglang.srt.layers.attention import hybrid_linear_attn_backend as hybrid
+from sglang.srt.layers.attention.linear import gdn_backend
+from sglang.srt.layers.attention.linear.kernels import gdn_triton
+from sglang.srt.layers.attention.mamba import causal_conv1d
+from sglang.srt.models import lfm2
+users = [
+    (gdn_backend, ["causal_conv1d_fn", "causal_conv1d_update", "fused_gdn_gating"]),
+    (gdn_triton, ["chunk_gated_delta_rule", "fused_recurrent_gated_delta_rule_packed_decode"]),
+    (mixer, ["mamba_chunk_scan_combined", "selective_state_update"]),
+    (hybrid, ["track_mamba_states_if_needed", "track_mamba_states_all_layers"]),
+    (qwen3_5, ["fused_sigmoid_mul", "fused_qkvzba_split_reshape_cat_contiguous"]),
+    (causal_conv1d, ["_causal_conv1d_fn_triton", "_causal_conv1d_update_triton"]),
+]
+ours = {id(kernel) for kernel in hooks.KERNELS.values()}
+def replaced(function):
+    calls = [cell.cell_contents for cell in function.__closure__ or ()]
+    return any(id(called) in ours for called in calls)
+saw["not_replaced"] = [
+    f"{module.__name__}.{name}"
+    for module, names in users
+    for name in names
+    if not replaced(getattr(module, name))
+]
+# SGLang's own front of the convolution, with what LFM2 passes.
+saw["lfm2_conv"] = lfm2.causal_conv1d_fn(
+    torch.ones(2, 5), torch.ones(2, 3), None, query_start_loc=torch.tensor([0, 2, 5]),
+    cache_indices=torch.tensor([1, 0]), has_initial_state=torch.tensor([False, False]),
+    conv_states=torch.zeros(2, 2, 2), activation=None)[0].tolist()
+print(json.dumps(saw))
 """
-    )
-    assert said.splitlines() == ["True", "outside: refused"]
 
 
-@pytest.mark.parametrize("page_size", [1, 16])
-def test_sglang_knows_every_flag(run_python, page_size: int) -> None:  # type: ignore[no-untyped-def]
-    said = run_python(
-        f"""
-import argparse
-from cachepawl_launch.cpu.flags import serve_args
-from cachepawl_launch.cpu.tiny_config import FAMILIES, WITHOUT_EXTRA_BUFFER
-from sglang.srt.server_args import ServerArgs
-parser = argparse.ArgumentParser()
-ServerArgs.add_cli_args(parser)
-for family in FAMILIES:
-    if {page_size} == 1 or family not in WITHOUT_EXTRA_BUFFER:
-        args = parser.parse_args(["--model-path", "m", *serve_args(family, {page_size})])
-        print(family, args.page_size, args.disable_overlap_schedule)
-"""
-    )
-    rows = [line.split() for line in said.splitlines()]
-    assert len(rows) == (5 if page_size == 1 else 4)
-    for family, page, overlap_off in rows:
-        assert page == str(page_size)
-        assert overlap_off == str(family == "lfm2")
+def observe(code: str, folder: Path, **environment: str) -> dict[str, Any]:
+    """Run `code` in a fresh interpreter in which the platform is installed."""
+    info = folder / "cachepawl_cpu_for_test-0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(METADATA)
+    (info / "entry_points.txt").write_text(ENTRY_POINTS)
+    env = {k: v for k, v in os.environ.items() if not k.startswith("SGLANG_")}
+    env |= {
+        "PYTHONPATH": os.pathsep.join([str(folder), *sys.path]),
+        "CUDA_VISIBLE_DEVICES": "",
+        **environment,
+    }
+    command = [sys.executable, "-W", "ignore", "-c", PRELUDE + code]
+    said = subprocess.run(command, env=env, capture_output=True, text=True, timeout=300)
+    assert said.returncode == 0, said.stderr
+    report: dict[str, Any] = json.loads(said.stdout.splitlines()[-1])
+    return report
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """SGLang with the platform installed and nobody asking for it."""
+    return observe(PLAIN, tmp_path_factory.mktemp("plain"))
+
+
+@pytest.fixture(scope="module")
+def selected(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    return observe(SELECTED, tmp_path_factory.mktemp("selected"), SGLANG_PLATFORM="cachepawl_cpu")
+
+
+def test_plain_sglang_never_adopts_the_platform(plain: dict[str, Any]) -> None:
+    assert plain["platform"].startswith("sglang.srt.platforms.")
+    assert not plain["out_of_tree"]
+
+
+def test_hooks_do_nothing_unless_selected(plain: dict[str, Any]) -> None:
+    assert plain["untouched"]
+
+
+def test_pinning_is_switched_off_in_one_place_only(plain: dict[str, Any]) -> None:
+    assert plain["pinning_off_inside"] is True
+    assert plain["pinning_outside"] == "refused"
+
+
+def test_sglang_knows_every_flag(plain: dict[str, Any]) -> None:
+    assert len(plain["parsed"]) == 9
+    for case, (page, overlap_off) in plain["parsed"].items():
+        family, asked = case.split()
+        assert page == int(asked)
+        assert overlap_off == (family == "lfm2")
+
+
+def test_sglang_adopts_the_platform_when_it_is_named(selected: dict[str, Any]) -> None:
+    assert selected["platform"] == "cachepawl_launch.cpu.platform"
+    assert selected["out_of_tree"]
+    assert selected["device"] == "cpu"
+    assert selected["extra_buffer"]
+    assert selected["dispatch"] == "native"
+
+
+def test_a_missing_target_is_named_and_nothing_is_registered(selected: dict[str, Any]) -> None:
+    assert "sglang.kernels.ops.mamba.no_such_file.kernel" in selected["missing"]
+    assert selected["untouched_after_missing"]
+
+
+def test_hooks_not_applied_are_noticed(selected: dict[str, Any]) -> None:
+    assert "did not apply" in selected["before"]
+
+
+def test_hooks_reach_every_user_of_a_kernel(selected: dict[str, Any]) -> None:
+    assert selected["not_replaced"] == []
+    assert selected["hooks_a_target"] == [1], "registering twice is registering once"
+    assert selected["lfm2_conv"] == [1.0, 2.0, 1.0, 2.0, 3.0]

@@ -1,0 +1,44 @@
+# Everything runs in .venv, which the first target that needs it makes.
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+WORKERS ?= 2
+export OMP_NUM_THREADS ?= 1
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo serve test check bench stress clean
+
+help:  ## what there is to make
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
+
+$(VENV)/.installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet -e ".[dev]"
+	touch $@
+
+setup: $(VENV)/.installed  ## the environment, with SGLang (several GB, some minutes)
+
+demo: setup  ## a conversation with the real server, on a tiny hybrid model
+	$(BIN)/python -m cachepawl_launch.demo
+
+serve: setup  ## the demo's server, kept running
+	$(BIN)/python -m cachepawl_launch.demo --serve
+
+test: setup  ## all tests but the long ones
+	$(BIN)/python -m pytest -m "not stress" -n $(WORKERS) --dist loadgroup
+
+check: setup  ## format, lint, types, import directions
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: setup  ## tree and allocator operations beside SGLang's own
+	$(BIN)/python benchmarks/run.py
+
+stress: setup  ## the full matrices and long random runs
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --timeout 3000
+
+clean:  ## remove the environment and everything built
+	rm -rf $(VENV) build dist

@@ -1,0 +1,284 @@
+"""The launcher: SGLang's flags and ours, checks before anything is loaded, then the server.
+
+Whatever is wrong is one line on stderr and exit code 2; no process is left behind.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from cachepawl import __version__
+from cachepawl.config import ENVIRONMENT, Options
+from cachepawl.errors import CachepawlError, ConfigError
+from cachepawl_launch.cpu.flags import platform_args, serve_env
+from cachepawl_launch.cpu.platform_name import PLATFORM_NAME
+
+BACKEND = "cachepawl"
+PLUGIN = "cachepawl"
+USAGE_ERROR = 2
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the launcher; returns the exit code."""
+    try:
+        ours, theirs = split_flags(argv)
+        if ours.help:
+            return _help()
+        prepare_environment(ours)
+        return _launch(ours, theirs)
+    except CachepawlError as error:
+        print(f"cachepawl: {error}", file=sys.stderr)
+        return USAGE_ERROR
+
+
+# -- flags ----------------------------------------------------------------------------
+
+
+def parser() -> argparse.ArgumentParser:
+    """Our flags; everything else is SGLang's."""
+    p = argparse.ArgumentParser(
+        prog="python -m cachepawl.launch_server",
+        description="SGLang's server with cachepawl's tree and arena. Takes every flag of "
+        "`python -m sglang.launch_server`, and:",
+        add_help=False,
+        allow_abbrev=False,
+        exit_on_error=False,
+    )
+    p.add_argument("-h", "--help", action="store_true", help="this, then SGLang's flags")
+    p.add_argument(
+        "--cachepawl-device-gb",
+        type=float,
+        metavar="GB",
+        help="bytes of the arena, in GiB, exactly (default: what --mem-fraction-static leaves)",
+    )
+    p.add_argument("--cachepawl-policy", default="lru", metavar="NAME", help="eviction policy: lru")
+    p.add_argument(
+        "--cachepawl-check-level",
+        type=int,
+        default=0,
+        metavar="N",
+        help="0 no checks, 1 counters every step, 2 everything every step (slow)",
+    )
+    p.add_argument(
+        "--cachepawl-no-split-prefill",
+        action="store_true",
+        help="never end a prefill chunk early to take one more snapshot",
+    )
+    p.add_argument(
+        "--cachepawl-dry-run", action="store_true", help="print what the budget holds, and stop"
+    )
+    p.add_argument(
+        "--cachepawl-cpu",
+        action="store_true",
+        help="serve without a GPU, with slow reference kernels: tests, demos, laptops",
+    )
+    p.add_argument(
+        "--cachepawl-allow-other-sglang",
+        action="store_true",
+        help="run although SGLang's version or a patched source is not the known one",
+    )
+    tests = p.add_argument_group("for tests")
+    tests.add_argument(
+        "--cachepawl-poison-freed",
+        action="store_true",
+        help="fill freed frames with NaN (CPU only)",
+    )
+    tests.add_argument(
+        "--cachepawl-corrupt-restored-state",
+        action="store_true",
+        help="negative control: a hit restores a wrong state",
+    )
+    tests.add_argument(
+        "--cachepawl-decision-log", metavar="FILE", help="append every decision to FILE.RANK"
+    )
+    return p  # fmt: skip
+
+
+def split_flags(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
+    """Our flags, and the rest for SGLang; ConfigError for a misspelt flag of ours."""
+    try:
+        ours, theirs = parser().parse_known_args(list(argv))
+    except argparse.ArgumentError as error:
+        raise ConfigError(f"{error}; see --help") from None
+    for word in theirs:
+        if word.startswith("--cachepawl"):
+            known = sorted(
+                f for f in parser()._option_string_actions if f.startswith("--cachepawl")
+            )
+            raise ConfigError(f"unknown flag {word.split('=')[0]}; known: {', '.join(known)}")
+    return ours, theirs
+
+
+def flag_names(words: Sequence[str]) -> set[str]:
+    """The flags among command-line words, without their values."""
+    return {word.split("=")[0] for word in words if word.startswith("--")}
+
+
+def options_of(ours: argparse.Namespace) -> Options:
+    """The validated options; ConfigError names the flag and the value."""
+    from cachepawl.config import make_options
+
+    return make_options(
+        device_gb=ours.cachepawl_device_gb,
+        policy=ours.cachepawl_policy,
+        check_level=ours.cachepawl_check_level,
+        split_prefill=not ours.cachepawl_no_split_prefill,
+        poison_freed=ours.cachepawl_poison_freed,
+        corrupt_restored_state=ours.cachepawl_corrupt_restored_state,
+        decision_log=ours.cachepawl_decision_log,
+        allow_other_sglang=ours.cachepawl_allow_other_sglang,
+    )
+
+
+def _help() -> int:
+    parser().print_help()
+    print("\nSGLang's flags follow.\n")
+    from sglang.srt.server_args import prepare_server_args
+
+    with contextlib.suppress(SystemExit):
+        prepare_server_args(["--help"])
+    return 0
+
+
+# -- before SGLang is imported ---------------------------------------------------------
+
+
+def prepare_environment(ours: argparse.Namespace) -> None:
+    """Set what children inherit; ConfigError when they could not load the plugin."""
+    options = options_of(ours)
+    if ours.cachepawl_cpu:
+        os.environ.update(serve_env())
+    allowed = os.environ.get("SGLANG_PLUGINS", "")
+    if allowed and PLUGIN not in [name.strip() for name in allowed.split(",")]:
+        raise ConfigError(
+            f"SGLANG_PLUGINS={allowed} keeps SGLang from loading cachepawl; add {PLUGIN} or unset it"
+        )
+    platform = os.environ.get("SGLANG_PLATFORM", "")
+    if platform and platform != PLATFORM_NAME:
+        raise ConfigError(
+            f"SGLANG_PLATFORM={platform}: SGLang then loads no plugin of a package that brings "
+            f"another platform, so cachepawl cannot be used with it; unset it"
+        )
+    _check_packages()
+    os.environ[ENVIRONMENT] = options.model_dump_json()
+
+
+def _check_packages() -> None:
+    """ConfigError when SGLang would not find our plugin, or finds the wrong `kernels`."""
+    from importlib.metadata import entry_points
+
+    if PLUGIN not in entry_points(group="sglang.srt.plugins").names:
+        raise ConfigError(
+            "cachepawl is importable but not installed, so SGLang's processes will not load it; "
+            'pip install "cachepawl[serve]" (or pip install -e . in a checkout)'
+        )
+    import kernels
+
+    if not hasattr(kernels, "get_kernel"):
+        raise ConfigError(
+            f"the package `kernels` is {getattr(kernels, '__path__', kernels)}, not Hugging Face's, "
+            f"which SGLang imports; start from another folder or remove it from PYTHONPATH"
+        )
+
+
+# -- the server -------------------------------------------------------------------------
+
+
+def _launch(ours: argparse.Namespace, theirs: list[str]) -> int:
+    from sglang.srt.arg_groups.overrides import resolving_view
+    from sglang.srt.plugins import load_plugins
+
+    from cachepawl_launch.install import check_sglang
+    from cachepawl_launch.preview import preview, show
+    from cachepawl_launch.refusals import notices, refuse_flags
+
+    console = Console(stderr=True, soft_wrap=True)
+    options = options_of(ours)
+    for line in check_sglang(options.allow_other_sglang):
+        console.print(f"cachepawl: {line}; going on as told")
+    load_plugins()
+    server_args = _parse(theirs, ours.cachepawl_cpu)
+    _check_checkpoint(server_args.model_path)
+    with _one_line_errors(server_args.model_path):
+        server_args.resolve_once()
+    view = resolving_view(server_args)
+    refuse_flags(view, BACKEND)
+    for line in notices(view, flag_names(theirs)):
+        console.print(f"cachepawl: {line}")
+    if not ours.cachepawl_dry_run:
+        _check_port(view.host, view.port)
+    with _one_line_errors(server_args.model_path):
+        capacity = preview(server_args, view, options)
+    console.print(f"cachepawl {__version__}")
+    show(capacity, console)
+    return 0 if ours.cachepawl_dry_run else _run(server_args)
+
+
+def _parse(theirs: list[str], cpu: bool) -> object:
+    """SGLang's arguments; its usage of hundreds of flags is cut to the line that matters."""
+    from sglang.srt.server_args import prepare_server_args
+
+    given = flag_names(theirs)
+    words = [*theirs, *(platform_args(given) if cpu else ())]
+    if "--radix-cache-backend" not in given:
+        words += ["--radix-cache-backend", BACKEND]
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            return prepare_server_args(words)
+    except SystemExit as stop:
+        if not stop.code:
+            raise
+        last = said.getvalue().strip().splitlines()[-1]
+        raise ConfigError(f"{last.split('error: ')[-1]}; see --help") from None
+
+
+def _check_checkpoint(model: str) -> None:
+    looks_local = model.startswith(("/", ".", "~")) or Path(model).exists()
+    if looks_local and not Path(model).expanduser().joinpath("config.json").is_file():
+        raise ConfigError(f"--model-path {model}: no checkpoint there (config.json is missing)")
+
+
+def _check_port(host: str, port: int) -> None:
+    from sglang.srt.utils.network import is_port_available
+
+    if not is_port_available(port):
+        raise ConfigError(f"--port {port} on {host} is in use; choose another with --port")
+
+
+@contextlib.contextmanager
+def _one_line_errors(model: str) -> Iterator[None]:
+    """SGLang's own complaints about flags or model, as one line."""
+    try:
+        yield
+    except CachepawlError:
+        raise
+    except (
+        AssertionError,
+        ImportError,
+        NotImplementedError,
+        OSError,
+        RuntimeError,
+        ValueError,
+    ) as e:
+        text = str(e).strip().splitlines()
+        raise ConfigError(f"{model}: {type(e).__name__}: {text[0] if text else ''}") from e
+
+
+def _run(server_args: object) -> int:
+    from sglang.launch_server import run_server
+    from sglang.srt.utils import kill_process_tree
+
+    try:
+        run_server(server_args)
+    finally:
+        kill_process_tree(os.getpid(), include_parent=False)
+    return 0

@@ -1,0 +1,216 @@
+"""The real SGLang server on the CPU platform, stock or with cachepawl, and a client for it."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import random
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import requests
+
+from cachepawl_launch.cpu.flags import Limits, serve_args, serve_env
+from cachepawl_launch.cpu.tiny import make_tiny
+
+START_SECONDS = 240
+TOLERANCE = 1e-4
+"""Largest difference of a log-probability that counts as equal."""
+VOCABULARY = range(5, 260)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One finished request."""
+
+    ids: tuple[int, ...]
+    logprobs: tuple[float, ...]
+    cached: int
+
+    def distance(self, other: Answer) -> float:
+        """Largest difference of log-probabilities; infinite when the ids differ."""
+        if self.ids != other.ids:
+            return math.inf
+        return max(abs(a - b) for a, b in zip(self.logprobs, other.logprobs, strict=True))
+
+
+def tokens(seed: int, count: int) -> list[int]:
+    """Reproducible random token ids."""
+    draw = random.Random(seed)
+    return [draw.choice(VOCABULARY) for _ in range(count)]
+
+
+class Client:
+    """Talks to one server over HTTP."""
+
+    def __init__(self, port: int) -> None:
+        self.base = f"http://127.0.0.1:{port}"
+
+    def generate(self, ids: Sequence[int], new: int = 8, **more: Any) -> Answer:
+        """Greedy decoding of `new` tokens."""
+        body = {
+            "input_ids": list(ids),
+            "sampling_params": {"temperature": 0, "max_new_tokens": new, "ignore_eos": True},
+            "return_logprob": True,
+        } | more
+        reply = requests.post(f"{self.base}/generate", json=body, timeout=300)
+        reply.raise_for_status()
+        out = reply.json()
+        meta = out["meta_info"]
+        return Answer(
+            tuple(out["output_ids"]),
+            tuple(entry[0] for entry in meta["output_token_logprobs"]),
+            meta["cached_tokens"],
+        )
+
+    def generate_many(
+        self, jobs: Sequence[tuple[Sequence[int], int]], threads: int
+    ) -> list[Answer]:
+        """`(ids, new)` jobs, `threads` at a time, answers in order."""
+        with ThreadPoolExecutor(threads) as pool:
+            return list(pool.map(lambda job: self.generate(*job), jobs))
+
+    def cold(self, ids: Sequence[int], new: int = 8) -> Answer:
+        """The same on an empty cache."""
+        self.flush()
+        answer = self.generate(ids, new)
+        assert answer.cached == 0
+        return answer
+
+    def flush(self) -> None:
+        """Empty the cache; SGLang answers 400 while it is busy."""
+        for _ in range(400):
+            if requests.post(f"{self.base}/flush_cache", timeout=60).ok:
+                return
+            time.sleep(0.05)
+        raise AssertionError("the server never became idle enough to flush")
+
+    def state(self) -> dict[str, Any]:
+        """The scheduler's own view of itself."""
+        return requests.get(f"{self.base}/server_info", timeout=60).json()["internal_states"][0]
+
+    def pawl(self) -> dict[str, Any]:
+        """The `cachepawl` section of it."""
+        return self.state()["cachepawl"]
+
+    def stats(self) -> dict[str, int]:
+        return self.pawl()["stats"]
+
+    def wait_idle(self) -> dict[str, int]:
+        """Stats once no request holds anything."""
+        for _ in range(400):
+            stats = self.stats()
+            if stats["rows"] == 0:
+                return stats
+            time.sleep(0.05)
+        raise AssertionError(f"requests still hold rows: {stats}")
+
+
+class Server:
+    """A running server process; `log` is all it has printed."""
+
+    def __init__(self, process: subprocess.Popen[bytes], port: int, log_path: Path) -> None:
+        self.process = process
+        self.port = port
+        self.log_path = log_path
+        self.client = Client(port)
+
+    @property
+    def log(self) -> str:
+        return self.log_path.read_text(errors="replace")
+
+    @property
+    def alive(self) -> bool:
+        return self.process.poll() is None
+
+    def wait_ready(self) -> None:
+        deadline = time.monotonic() + START_SECONDS
+        while time.monotonic() < deadline:
+            if not self.alive:
+                raise AssertionError(f"the server ended while starting:\n{self.log[-6000:]}")
+            try:
+                if requests.get(f"{self.client.base}/health", timeout=5).ok:
+                    return
+            except requests.RequestException:
+                pass
+            time.sleep(0.25)
+        raise AssertionError(f"not ready after {START_SECONDS} s:\n{self.log[-6000:]}")
+
+    def stop(self) -> None:
+        """End the process and all of its children; returns when they are gone."""
+        try:
+            family = psutil.Process(self.process.pid).children(recursive=True)
+        except psutil.NoSuchProcess:
+            family = []
+        self.process.terminate()
+        _, left = psutil.wait_procs(family, timeout=10)
+        for process in left:
+            process.kill()
+        self.process.kill()
+        self.process.wait()
+
+
+def free_port() -> int:
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return int(s.getsockname()[1])
+
+
+def model_folder() -> Path:
+    """Where the tiny checkpoints are made, once for all test runs of this checkout."""
+    return Path(__file__).parents[2] / "build" / "models"
+
+
+def command(
+    family: str, page: int, port: int, *, pawl: bool, limits: Limits | None, more: Sequence[str]
+) -> list[str]:
+    """The command line of a server, as a user would type it."""
+    model = make_tiny(family, model_folder())
+    if pawl:
+        entry = ["cachepawl.launch_server", "--cachepawl-cpu"]
+    else:
+        entry = ["sglang.launch_server"]
+    args = serve_args(family, page, limits=limits)
+    where = ["--model-path", str(model), "--host", "127.0.0.1", "--port", str(port)]
+    return [sys.executable, "-m", *entry, *where, *args, *more]
+
+
+@contextmanager
+def running(
+    family: str,
+    page: int,
+    folder: Path,
+    *,
+    pawl: bool = True,
+    limits: Limits | None = None,
+    more: Sequence[str] = (),
+    env: dict[str, str] | None = None,
+) -> Iterator[Server]:
+    """A ready server; it and all its processes are gone afterwards."""
+    port = free_port()
+    log = folder / f"{'pawl' if pawl else 'stock'}-{family}-{page}-{port}.log"
+    words = command(family, page, port, pawl=pawl, limits=limits, more=more)
+    environ = os.environ | serve_env() | (env or {})
+    with log.open("wb") as out:
+        process = subprocess.Popen(words, stdout=out, stderr=out, env=environ, cwd=folder)
+    server = Server(process, port, log)
+    try:
+        server.wait_ready()
+        yield server
+        assert server.alive, f"the server died:\n{server.log[-6000:]}"
+    finally:
+        server.stop()
+
+
+def dump(value: Any) -> str:
+    return json.dumps(value, indent=1)
