@@ -85,7 +85,7 @@ class HybridPrefixCache:
 
     def lock_path(self, node: Node) -> Lock:
         """Keep the path's KV alone; the node's state may go."""
-        receipt, pinned = self.tree.lock(node)
+        receipt, pinned = self.tree.lock_path(node)
         self.refs.pin(pinned)
         return receipt
 
@@ -126,7 +126,7 @@ class HybridPrefixCache:
         return True
 
     def make_room_for_states(self, states: int) -> bool:
-        """Evict until `states` slots are available; False, and nothing evicted, if they can't be."""
+        """Evict until so many slots are available; False, and nothing evicted, if they can't be."""
         frames = self.frames
         if not frames.fits(0, states, self.tree.state_evictable):
             return False
@@ -178,7 +178,7 @@ class HybridPrefixCache:
 
         Evicts what it must.  OutOfPages, and no change, when that is not enough.
         """
-        entry = self.refs.rows[row]
+        entry = self.refs.live(row)
         missing = max(0, self.geometry.pages_of(tokens) - entry.count)
         reserve = min(max(entry.count, missing), MAX_RESERVE)
         got = self.refs.grow(row, missing, reserve)
@@ -195,11 +195,16 @@ class HybridPrefixCache:
         `key` is the row's tokens, at least `depth` of them; `depth` is a multiple of
         the page.  Pages that the tree has already are freed and the row uses the
         tree's.  Locks do not move: lock the new node, then unlock the old one.
+        ValueError, and no change, for a key, a depth and a row that do not fit together.
         """
         page = self.geometry.page_tokens
-        entry = self.refs.rows[row]
+        entry = self.refs.live(row)
         depth_pages = depth // page
         cut = Key(key.tokens[: depth * self.tree.token_bytes], key.namespace)
+        if len(cut.tokens) < depth * self.tree.token_bytes:
+            # A state of `depth` would be taken for one of the key's end.
+            tokens = len(cut.tokens) // self.tree.token_bytes
+            raise ValueError(f"a key of {tokens} tokens for depth {depth}; pass all of the row's")
         own = entry.slice(entry.shared, depth_pages)
         done = self.tree.insert(cut, own, owned_from=entry.shared * page, state=state)
         replaced = bool(done.duplicates.count)

@@ -73,7 +73,8 @@ class Arena:
     def conv_view(self, part: int) -> torch.Tensor:
         """`(layers, slots, *conv shape)` of one conv part, slot stride one frame."""
         state = self.geometry.state
-        assert state is not None and self.dtypes.conv is not None
+        assert state is not None
+        assert self.dtypes.conv is not None
         return self._state_view(
             self.dtypes.conv, state.conv_offset(part), state.conv_row(part), state.conv_shapes[part]
         )
@@ -81,7 +82,8 @@ class Arena:
     def temporal_view(self) -> torch.Tensor:
         """`(layers, slots, *temporal shape)`, slot stride one frame."""
         state = self.geometry.state
-        assert state is not None and self.dtypes.temporal is not None
+        assert state is not None
+        assert self.dtypes.temporal is not None
         return self._state_view(
             self.dtypes.temporal, state.temporal_offset, state.temporal_row, state.temporal_shape
         )

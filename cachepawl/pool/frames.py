@@ -167,9 +167,10 @@ class FrameAllocator:
                 frame, at = self._take(self._free[0], KV), 0
                 got = min(count, self.pages_per_frame)
             else:
-                self._revoke_all()
+                if not self._partial:
+                    self._take_back()
                 frame = self._partial[0][1]
-                at, got = lowest_run(self._all & ~self._used[frame])
+                at, got = lowest_run(self._all & ~self._used[frame] & ~self._held[frame])
                 got = min(got, count)
         else:
             got = count
@@ -229,7 +230,7 @@ class FrameAllocator:
     def _free_runs(self, runs: Runs, *, pinned: bool) -> None:
         pieces = self._pieces(runs)
         self._clear_bits(pieces)
-        for frame, at, count in pieces:
+        for frame, _, count in pieces:
             self._count[frame] -= count
             self._refile(frame)
             self.kv_pages -= count
@@ -307,10 +308,18 @@ class FrameAllocator:
             frame, at = divmod(kept[0], self.pages_per_frame)
             self._unhold(row, frame, at, kept[1] - kept[0])
 
-    def _revoke_all(self) -> None:
-        self.counters.reservations_revoked += len(self._reserved)
-        for row in list(self._reserved):
-            self.drop_reservation(row)
+    def _take_back(self) -> None:
+        """Open the far half of the longest reservation; its row keeps the near one.
+
+        Only when every free page is reserved.  Dropping more than is needed would
+        scatter all other rows from then on.
+        """
+        row, (start, stop) = max(self._reserved.items(), key=lambda item: item[1][1] - item[1][0])
+        self.counters.reservations_revoked += 1
+        frame, at = divmod(start, self.pages_per_frame)
+        self._unhold(row, frame, at, stop - start)
+        if stop - start > 1:
+            self._hold(row, frame, at, (stop - start) // 2)
 
     # -- states -----------------------------------------------------------------
 
@@ -384,7 +393,7 @@ class FrameAllocator:
         """Counters against the bitmaps, one line a contradiction.  Read only; walks all frames."""
         kv = [f for f in range(self.num_frames) if self.kind[f] == KV]
         rest = [f for f in range(self.num_frames) if self.kind[f] != KV]
-        held = {row: (start, stop) for row, (start, stop) in self._reserved.items() if start < stop}
+        held = self._reserved.values()
         full = self.pages_per_frame
         checks: dict[str, tuple[object, object]] = {
             "frames in all": (
@@ -418,7 +427,7 @@ class FrameAllocator:
             "reserved pages": (self._held_pages, sum(h.bit_count() for h in self._held)),
             "reservations": (
                 self._held_pages,
-                sum(stop - start for start, stop in held.values()),
+                sum(stop - start for start, stop in held),
             ),
             "reserved pages in use": (
                 0,

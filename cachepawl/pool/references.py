@@ -7,7 +7,7 @@ A row is the page list of one running request:
 
     grow     allocate pages behind the last one
     publish  the row's pages up to a depth become the tree's
-    release  own pages are given back
+    release  own pages are given back; the row can only end after that
     close    the row ends; nothing of it may be left
 
 The tree keeps the page ids of its nodes; what is pinned, evictable or free is
@@ -74,6 +74,13 @@ class PageReferences:
         if row in self.rows:
             raise InvariantError(f"row {row} is open already with {self.rows[row].count} pages")
         self.rows[row] = Row(prefix)
+
+    def live(self, row: int) -> Row:
+        """The row, to grow or publish; InvariantError if it has given pages back."""
+        entry = self.rows[row]
+        if entry.released:
+            raise InvariantError(f"I7 row {row} gave back pages {entry.released}: it can only end")
+        return entry
 
     def grow(self, row: int, pages: int, reserve: int = 0) -> Runs | None:
         """`pages` new pages behind the row's last one; None, and no change, on a shortage."""

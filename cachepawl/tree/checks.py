@@ -113,8 +113,9 @@ def _check_locks(tree: RadixTree, nodes: list[Node]) -> None:
         below = sum(child.full_lock for child in node.children.values())
         if node.full_lock < below:
             _fail(tree, "I2", f"locked less often than its children ({below})", node)
-        if node.full_lock != below + node.state_lock:
-            _fail(tree, "I2", f"{below} locks below and {node.state_lock} here do not add up", node)
+        here = node.state_lock + node.path_lock
+        if node.full_lock != below + here:
+            _fail(tree, "I2", f"{below} locks below and {here} here do not add up", node)
 
 
 def _check_sizes(tree: RadixTree, nodes: list[Node]) -> None:

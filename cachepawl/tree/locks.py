@@ -6,22 +6,25 @@ from cachepawl.tree.node import Node
 
 
 class Lock:
-    """One-shot receipt: keeps a path's KV and the state of its last node from eviction.
+    """One-shot receipt: keeps a path's KV, and maybe the state of its last node, from eviction.
 
-    Made by `RadixTree.lock`, spent by `RadixTree.unlock`.  It stays valid when
+    Made by `RadixTree.lock` or `lock_path`, spent by `RadixTree.unlock`.  It stays valid when
     edges on the path are split and when a state appears on its node.
     """
 
-    __slots__ = ("node", "owner")
+    __slots__ = ("keeps_state", "node", "owner")
 
     node: Node
     """The node that was locked."""
     owner: Node | None
     """Root of the tree that made the receipt; None once spent."""
+    keeps_state: bool
+    """Whether the node's state is kept as well."""
 
-    def __init__(self, node: Node, owner: Node) -> None:
+    def __init__(self, node: Node, owner: Node, *, keeps_state: bool) -> None:
         self.node = node
         self.owner = owner
+        self.keeps_state = keeps_state
 
     def __repr__(self) -> str:
         return f"<Lock {'spent' if self.owner is None else 'open'} on {self.node!r}>"

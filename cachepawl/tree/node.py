@@ -30,6 +30,7 @@ class Node:
         "kv_stamp",
         "pages",
         "parent",
+        "path_lock",
         "state",
         "state_lock",
         "state_newer",
@@ -54,7 +55,9 @@ class Node:
     full_lock: int
     """Open receipts on this node or below it."""
     state_lock: int
-    """Open receipts on this node, whether or not it has a state."""
+    """Open receipts on this node that keep a state, whether or not it has one."""
+    path_lock: int
+    """Open receipts on this node that keep KV alone."""
     kv_newer: Node
     kv_older: Node
     kv_stamp: int
@@ -79,6 +82,7 @@ class Node:
         self.state = None
         self.full_lock = 0
         self.state_lock = 0
+        self.path_lock = 0
         self.kv_stamp = 0
         self.state_stamp = 0
 

@@ -64,6 +64,10 @@ class RadixTree:
     def __init__(
         self, page_tokens: int, *, token_bytes: int = TOKEN_BYTES, has_states: bool = True
     ) -> None:
+        """`page_tokens`: tokens a page.  `token_bytes`: bytes of one token id in a key.
+
+        ValueError if either is less than 1.
+        """
         if page_tokens < 1 or token_bytes < 1:
             raise ValueError(
                 f"page_tokens {page_tokens} and token_bytes {token_bytes}: both must be at least 1"
@@ -178,6 +182,27 @@ class RadixTree:
         nothing, yet its receipt too is spent once.  LockError for a node that is
         not in this tree (any more).
         """
+        pages = self._lock_kv(node)
+        if node is not self.root:
+            if not node.state_lock and node.state is not None:
+                self.state_list.remove(node)
+                self.state_evictable -= 1
+                self.state_protected += 1
+            node.state_lock += 1
+        return Locked(Lock(node, self.root, keeps_state=True), tuple(pages))
+
+    def lock_path(self, node: Node) -> Locked:
+        """Keep the KV from the root to `node` from eviction; the state may go.
+
+        For a request that has its own copy of the state.  Otherwise as `lock`.
+        """
+        pages = self._lock_kv(node)
+        if node is not self.root:
+            node.path_lock += 1
+        return Locked(Lock(node, self.root, keeps_state=False), tuple(pages))
+
+    def _lock_kv(self, node: Node) -> list[Runs]:
+        """Count one more lock on every node to the root; the pages of those that had none."""
         root = self.root
         top = node
         while (parent := top.parent) is not None:
@@ -194,12 +219,7 @@ class RadixTree:
             while (parent := top.parent) is not None:
                 top.full_lock += 1
                 top = parent
-            if not node.state_lock and node.state is not None:
-                self.state_list.remove(node)
-                self.state_evictable -= 1
-                self.state_protected += 1
-            node.state_lock += 1
-        return Locked(Lock(node, root), tuple(pages))
+        return pages
 
     def unlock(self, receipt: Lock) -> tuple[Runs, ...]:
         """Spend a receipt.  Returns the pages of nodes that no receipt locks any more.
@@ -216,11 +236,14 @@ class RadixTree:
         if node is root:
             return ()
         self._clock = stamp = self._clock + 1
-        node.state_lock -= 1
-        if not node.state_lock and node.state is not None:
-            self.state_list.put(node, stamp)
-            self.state_evictable += 1
-            self.state_protected -= 1
+        if not receipt.keeps_state:
+            node.path_lock -= 1
+        else:
+            node.state_lock -= 1
+            if not node.state_lock and node.state is not None:
+                self.state_list.put(node, stamp)
+                self.state_evictable += 1
+                self.state_protected -= 1
         pages: list[Runs] = []
         top = node
         if node.full_lock == 1 and self.has_states and not node.children and node.state is None:
@@ -399,13 +422,13 @@ class RadixTree:
     def evict_state(self, node: Node) -> Freed:
         """Free the state of a node, not its KV.  O(1).
 
-        An inner node becomes a tombstone; a leaf becomes one that goes first.
+        An inner node becomes a tombstone; an unlocked leaf becomes one that goes first.
         ValueError, and no change, for a node without a state or with a locked one.
         """
         if node.state is None or node.state_lock:
             raise ValueError(f"cannot evict the state of {node!r}: {why_not_evict(node)}")
         slot = self._drop_state(node)
-        if not node.children:
+        if not node.children and not node.full_lock:
             self.kv_list.remove(node)
             self.kv_list.put_cold(node)
         return Freed(NO_PAGES, (slot,), 0)
@@ -447,7 +470,7 @@ class RadixTree:
     # Looking at it
 
     def path_pages(self, node: Node) -> Runs:
-        """Pages from the root to the end of `node`, in token order."""
+        """Pages from the root to the end of `node`, in token order.  Cost: the path."""
         parts = []
         while (parent := node.parent) is not None:
             parts.append(node.pages)

@@ -50,8 +50,11 @@ class PinsPagesNotFrames(FrameAllocator):
 
 class FitsCountsBytesOnly(FrameAllocator):
     def fits(self, pages: int, states: int, evictable_states: int) -> bool:
-        bytes_needed = pages + states * self.pages_per_frame
-        return bytes_needed <= self.obtainable_pages(evictable_states)
+        if pages > self.page_cap - self.pinned_pages:
+            return False
+        held = self.states - evictable_states
+        room = (self.num_frames - 1 - held) * self.pages_per_frame - self.pinned_pages
+        return states <= self.state_cap - held and pages + states * self.pages_per_frame <= room
 
 
 class FitsForgetsTheStateCap(FrameAllocator):
@@ -86,15 +89,26 @@ class ReservationOutlivesItsFrame(FrameAllocator):
 
 
 class NothingIsTakenBack(FrameAllocator):
-    def _revoke_all(self) -> None:
+    def _take_back(self) -> None:
         pass
+
+
+class TakenBackPagesStayHeld(FrameAllocator):
+    def _take_back(self) -> None:
+        held = list(self._held)
+        super()._take_back()
+        self._held = held
 
 
 class AllocationIsNotAtomic(FrameAllocator):
     def alloc_pages(self, row: int, count: int, reserve: int = 0) -> Runs | None:
         have = min(count, self.available_pages)
         got = super().alloc_pages(row, have, reserve)
-        return got if have == count else None
+        if have == count:
+            return got
+        self.counters.page_refusals += 1
+        self.counters.pages_handed -= have
+        return None
 
 
 class StatesFromTheBottom(FrameAllocator):

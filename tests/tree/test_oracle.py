@@ -66,6 +66,7 @@ class Model:
         self.ends: set[Path] = set()  # prefixes at which an edge ends
         self.state: dict[Path, int] = {}
         self.receipts: list[Path] = []  # one entry for each open receipt
+        self.path_receipts: list[Path] = []  # one entry for each open receipt
         self.kv_used: dict[Path, int] = {}
         self.state_used: dict[Path, int] = {}
         self.cold_since: dict[Path, int] = {}
@@ -94,7 +95,11 @@ class Model:
         return [self.page[prefix] for prefix in self.edge(end)]
 
     def kv_locks(self, end: Path) -> int:
-        return sum(receipt[: len(end)] == end for receipt in self.receipts)
+        both = (*self.receipts, *self.path_receipts)
+        return sum(receipt[: len(end)] == end for receipt in both)
+
+    def holders(self, keep_state: bool) -> list[Path]:
+        return self.receipts if keep_state else self.path_receipts
 
     def leaf(self, end: Path) -> bool:
         return not any(other != end and other[: len(end)] == end for other in self.ends)
@@ -343,14 +348,14 @@ class TreeMachine(RuleBasedStateMachine):
         if len(hit) > 1:
             self.model.use(self.model.cover(hit))
 
-    @rule(path=paths, which=picks, deepest=st.booleans())
-    def lock(self, path: Path, which: int, deepest: bool) -> None:
+    @rule(path=paths, which=picks, deepest=st.booleans(), keep_state=st.booleans())
+    def lock(self, path: Path, which: int, deepest: bool, keep_state: bool) -> None:
         path = self.near(path, which)
         answer = self.tree.peek(self.key(path))
         node = answer.deepest if deepest else answer.node
         end = self.path_of(node, path[0])
         fresh = [e for e in self.model.on_path(end) if not self.model.kv_locks(e)]
-        locked = self.tree.lock(node)
+        locked = self.tree.lock(node) if keep_state else self.tree.lock_path(node)
         assert [list(runs) for runs in locked.pinned] == [
             self.model.pages(e) for e in sorted(fresh, key=len, reverse=True)
         ]
@@ -360,7 +365,7 @@ class TreeMachine(RuleBasedStateMachine):
                 self.pinned[page] = True
         self.open.append((locked.receipt, end))
         if len(end) > 1:
-            self.model.receipts.append(end)
+            self.model.holders(keep_state).append(end)
 
     @precondition(lambda self: len(self.open) > 2)
     @rule(which=picks)
@@ -372,11 +377,11 @@ class TreeMachine(RuleBasedStateMachine):
                 del self.pinned[page]
         self.spent.append(receipt)
         if len(end) > 1:
-            self.model.receipts.remove(end)
+            self.model.holders(receipt.keeps_state).remove(end)
             self.model.now += 1
             for e in locked:
                 self.model.kv_used[e] = self.model.now
-            if end in self.model.state and end not in self.model.receipts:
+            if receipt.keeps_state and end in self.model.state and end not in self.model.receipts:
                 self.model.state_used[end] = self.model.now
 
     @precondition(lambda self: len(self.model.ends) > 2)
@@ -446,7 +451,7 @@ class TreeMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.tree.num_nodes > 15)
     @rule()
     def reset(self) -> None:
-        if self.model.receipts:
+        if self.model.receipts or self.model.path_receipts:
             self.unchanged(self.tree.reset, LockError)
             return
         nodes = list(self.tree.walk())
@@ -476,6 +481,7 @@ class TreeMachine(RuleBasedStateMachine):
             assert node.state == model.state.get(end)
             assert node.full_lock == model.kv_locks(end)
             assert node.state_lock == model.receipts.count(end)
+            assert node.path_lock == model.path_receipts.count(end)
             assert list(tree.path_pages(node)) == [
                 model.page[end[:n]] for n in range(2, len(end) + 1)
             ]
@@ -528,7 +534,7 @@ COMMON = settings(
 
 TestTree = TreeMachine.TestCase
 TestTree.settings = settings(
-    COMMON, max_examples=300, stateful_step_count=50, derandomize=True, database=None
+    COMMON, max_examples=100, stateful_step_count=50, derandomize=True, database=None
 )
 
 

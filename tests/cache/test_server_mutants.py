@@ -1,0 +1,221 @@
+"""Broken caches: the server in miniature must notice every one of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis.stateful import run_state_machine_as_test
+
+from cachepawl.cache import HybridPrefixCache, Published
+from cachepawl.errors import CachepawlError
+from cachepawl.policy.base import EvictionPolicy, Victim, evict
+from cachepawl.pool.references import PageReferences
+from cachepawl.tree import Lock, Match, Node
+from cachepawl.types import NO_PAGES, Key, Runs
+
+
+class Broken(HybridPrefixCache):
+    """Whose references are of another class."""
+
+    references: type[PageReferences] = PageReferences
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.refs = self.references(self.frames)
+
+
+class PublishForgetsUnpin(Broken):
+    class references(PageReferences):  # noqa: N801 - an attribute
+        def publish(self, row: int, canonical: Runs, duplicates: Runs) -> None:
+            entry = self.rows[row]
+            self.frames.pin(entry.slice(entry.shared, canonical.count))
+            super().publish(row, canonical, duplicates)
+
+
+class RowKeepsItsDuplicates(Broken):
+    class references(PageReferences):  # noqa: N801
+        def publish(self, row: int, canonical: Runs, duplicates: Runs) -> None:
+            super().publish(row, self.rows[row].slice(0, canonical.count), duplicates)
+
+
+class DuplicatesAreLeaked(Broken):
+    class references(PageReferences):  # noqa: N801
+        def publish(self, row: int, canonical: Runs, duplicates: Runs) -> None:
+            super().publish(row, canonical, NO_PAGES)
+
+
+class PublishDropsTheTail(Broken):
+    class references(PageReferences):  # noqa: N801
+        def publish(self, row: int, canonical: Runs, duplicates: Runs) -> None:
+            super().publish(row, canonical, duplicates)
+            self.rows[row].count = canonical.count
+
+
+class LockForgetsPin(Broken):
+    class references(PageReferences):  # noqa: N801
+        def pin(self, parts: tuple[Runs, ...]) -> None:
+            pass
+
+
+class EvictionLeaksPages(Broken):
+    class references(PageReferences):  # noqa: N801
+        def evicted(self, runs: Runs) -> None:
+            self.tree_pages -= runs.count
+
+
+class ReleaseFreesTooMuch(Broken):
+    class references(PageReferences):  # noqa: N801
+        def release(self, row: int, start: int, stop: int) -> None:
+            super().release(row, start, stop)
+            if start:
+                self.frames.free_pages(self.rows[row].slice(start - 1, start))
+
+
+class ReleaseForgetsWhatWasReleased(Broken):
+    class references(PageReferences):  # noqa: N801
+        def release(self, row: int, start: int, stop: int) -> None:
+            super().release(row, start, stop)
+            self.rows[row].released = self.rows[row].released[:1]
+
+
+class FitsCountsBytesOnly(Broken):
+    def fits(self, tokens: int, states: int) -> bool:
+        frames = self.frames
+        room = frames.obtainable_pages(self.tree.state_evictable)
+        return self.geometry.pages_of(tokens) + states * frames.pages_per_frame <= room
+
+
+class FitsForgetsThePrompt(Broken):
+    def fits(self, tokens: int, states: int) -> bool:
+        return super().fits(0, states)
+
+
+class FitsNeverEvicts(Broken):
+    def fits(self, tokens: int, states: int) -> bool:
+        return self.frames.fits(self.geometry.pages_of(tokens), states, 0)
+
+
+class EvictsInVain(Broken):
+    def make_room_for_pages(self, pages: int) -> bool:
+        while self.frames.available_pages < pages:
+            if not self._evict_next(self.policy):
+                return False
+        return True
+
+
+class EvictsStatesInVain(Broken):
+    def make_room_for_states(self, states: int) -> bool:
+        while self.frames.available_states < states:
+            if not self._evict_next(self.policy):
+                return False
+        return True
+
+
+class EvictionForgetsStates(Broken):
+    def _evict(self, victim: Victim) -> None:
+        freed = evict(self.tree, victim)
+        self.refs.evicted(freed.pages)
+        self.frames.free_states(freed.states[:1] if victim.kind == "state" else ())
+        self.counters.evicted_tokens += freed.pages.count * self.geometry.page_tokens
+        self.counters.evicted_states += len(freed.states)
+
+
+class PolicyNeverNamesStates(Broken):
+    def _evict_next(self, policy: EvictionPolicy) -> bool:
+        leaf = self.tree.kv_victim()
+        if leaf is None:
+            return False
+        self._evict(Victim(leaf, "kv"))
+        return True
+
+
+class HitWithoutItsState(Broken):
+    def match(self, key: Key, limit: int | None = None) -> Match:
+        found = super().match(key, limit)
+        if found.deepest.end > found.kv_len or (limit or 0) < found.kv_len:
+            return found
+        return found._replace(usable_len=found.kv_len, node=found.deepest)
+
+
+class RowTakesTheWholePath(Broken):
+    def open_row(self, row: int, node: Node, tokens: int) -> None:
+        self.refs.open(row, self.tree.path_pages(node))
+
+
+class RowOpensEmpty(Broken):
+    def open_row(self, row: int, node: Node, tokens: int) -> None:
+        self.refs.open(row, NO_PAGES)
+
+
+class NamespaceIsLost(Broken):
+    def publish(self, row: int, key: Key, depth: int, state: int | None) -> Published:
+        return super().publish(row, Key(key.tokens), depth, state)
+
+
+class PublishedStateIsCountedTwice(Broken):
+    def publish(self, row: int, key: Key, depth: int, state: int | None) -> Published:
+        done = super().publish(row, key, depth, state)
+        self.row_states += done.state_taken
+        return done
+
+
+class DeclinedStateIsSaidToBeTaken(Broken):
+    def publish(self, row: int, key: Key, depth: int, state: int | None) -> Published:
+        return super().publish(row, key, depth, state)._replace(state_taken=state is not None)
+
+
+class TakesStatesOneByOne(Broken):
+    def try_states(self, count: int) -> tuple[int, ...] | None:
+        one = [super(TakesStatesOneByOne, self).try_states(1) for _ in range(count)]
+        return None if None in one else tuple(slot[0] for slot in one if slot)
+
+
+class AllocationShrinks(Broken):
+    def allocate(self, row: int, tokens: int) -> Runs:
+        entry = self.refs.rows[row]
+        missing = self.geometry.pages_of(tokens) - entry.count
+        if missing < 0:
+            self.refs.release(row, entry.count + missing, entry.count)
+            return NO_PAGES
+        return super().allocate(row, tokens)
+
+
+class UnlockTwiceIsAccepted(Broken):
+    def unlock(self, receipt: Lock) -> None:
+        if receipt.owner is not None:
+            super().unlock(receipt)
+
+
+class ResetAsksNobody(Broken):
+    def reset(self) -> None:
+        self.row_states, before = 0, self.row_states
+        rows, self.refs.rows = self.refs.rows, {}
+        try:
+            super().reset()
+        finally:
+            self.row_states, self.refs.rows = before, rows
+
+
+def mutants() -> list[type[Broken]]:
+    return [value for value in globals().values() if isinstance(value, type)
+            and issubclass(value, Broken) and value is not Broken]  # fmt: skip
+
+
+@pytest.mark.parametrize("mutant", mutants())
+def test_is_noticed(server_machine: type, mutant: type[Broken]) -> None:
+    broken = type("BrokenServer", (server_machine,), {"cache_type": mutant})
+    with pytest.raises((AssertionError, CachepawlError, KeyError, pytest.fail.Exception)):
+        run_state_machine_as_test(
+            broken,
+            settings=settings(
+                deadline=None,
+                suppress_health_check=list(HealthCheck),
+                max_examples=300,
+                stateful_step_count=40,
+                derandomize=True,
+                database=None,
+                phases=[Phase.generate],
+            ),
+        )

@@ -1,0 +1,114 @@
+"""Options: what is wrong is named with its value; they survive the way to a child process."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cachepawl.config import (
+    ENVIRONMENT,
+    Options,
+    make_options,
+    options_from_environment,
+    parse_options,
+)
+from cachepawl.errors import CachepawlError, ConfigError
+
+FLAGS = [name for name, field in Options.model_fields.items() if field.annotation is bool]
+OPTIONS = st.builds(
+    Options,
+    device_gb=st.none() | st.floats(1e-6, 1e4),
+    check_level=st.sampled_from([0, 1, 2]),
+    decision_log=st.none() | st.text(),
+    **{name: st.booleans() for name in FLAGS},
+)
+
+
+@settings(derandomize=True, deadline=None, max_examples=100, database=None)
+@given(OPTIONS)
+def test_round_trip_through_the_environment(options: Options) -> None:
+    environ = {ENVIRONMENT: options.model_dump_json()}
+    assert options_from_environment(environ) == options
+
+
+def test_a_child_process_sees_them() -> None:
+    options = Options(device_gb=1.5, check_level=2)
+    code = "from cachepawl.config import *; print(options_from_environment().model_dump_json())"
+    child = subprocess.run(
+        [sys.executable, "-c", code],
+        env={ENVIRONMENT: options.model_dump_json()},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert parse_options(child.stdout) == options
+
+
+@pytest.mark.parametrize("environ", [{}, {ENVIRONMENT: ""}])
+def test_absence_means_not_wanted(environ: dict[str, str]) -> None:
+    assert options_from_environment(environ) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "start"),
+    [
+        ('{"device_gb": -1}', "--cachepawl-device-gb -1: "),
+        ('{"device_gb": 0}', "--cachepawl-device-gb 0: "),
+        ('{"device_gb": "much"}', "--cachepawl-device-gb 'much': "),
+        ('{"device_gb": Infinity}', "--cachepawl-device-gb inf: "),
+        ('{"device_gb": NaN}', "--cachepawl-device-gb nan: "),
+        ('{"check_level": 3}', "--cachepawl-check-level 3: "),
+        ('{"policy": "fifo"}', "--cachepawl-policy 'fifo': "),
+        ('{"split_prefill": "perhaps"}', "--cachepawl-split-prefill 'perhaps': "),
+        ('{"decision_log": 7}', "--cachepawl-decision-log 7: "),
+        ('{"devise_gb": 8}', "--cachepawl-devise-gb 8: "),
+        ("[1, 2]", "CACHEPAWL_CONFIG [1, 2]: "),
+        ('{"device_gb": ', "CACHEPAWL_CONFIG '{\"device_gb\": ': "),
+    ],
+)
+def test_errors_name_the_flag_and_the_value(text: str, start: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        parse_options(text)
+    assert str(error.value).startswith(start)
+    assert len(str(error.value)) > len(start)
+    assert isinstance(error.value, CachepawlError)
+    assert error.value.__cause__ is None
+
+
+def test_flags_are_checked_alike() -> None:
+    assert make_options(device_gb=8, check_level=1) == parse_options(
+        '{"device_gb": 8, "check_level": 1}'
+    )
+    with pytest.raises(ConfigError, match="--cachepawl-check-level 3: "):
+        make_options(check_level=3)
+    with pytest.raises(ConfigError, match="--cachepawl-device-gb inf: "):
+        make_options(device_gb=float("inf"))
+
+
+def test_what_is_allowed_is_said() -> None:
+    with pytest.raises(ConfigError, match="0, 1 or 2"):
+        parse_options('{"check_level": 9}')
+    with pytest.raises(ConfigError, match="greater than 0"):
+        parse_options('{"device_gb": -3}')
+
+
+def test_defaults_change_nothing() -> None:
+    options = parse_options("{}")
+    assert options == Options()
+    assert options.device_bytes is None
+    assert json.loads(options.model_dump_json())["device_gb"] is None
+
+
+def test_bytes_are_those_of_the_gib() -> None:
+    assert Options(device_gb=0.5).device_bytes == 1 << 29
+    assert Options(device_gb=80).device_bytes == 80 << 30
+
+
+def test_options_do_not_change() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        Options().check_level = 2

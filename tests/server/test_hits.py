@@ -1,0 +1,78 @@
+"""What an undisturbed server serves from the cache: exactly this, and the same numbers."""
+
+from __future__ import annotations
+
+import pytest
+from cells import GRID, Cell
+from harness import TOLERANCE, Client, tokens
+
+LENGTHS = (40, GRID, GRID + 1, 100, 2 * GRID, 3 * GRID, 200, 257, 300)
+"""Off the grid, on it, and one past it; longer than a chunk."""
+
+
+@pytest.mark.parametrize("length", LENGTHS)
+def test_identical_repeat(client: Client, cell: Cell, length: int) -> None:
+    prompt = tokens(1, length)
+    first, again = client.generate(prompt), client.generate(prompt)
+    assert (first.cached, again.cached) == (0, cell.repeat(length))
+    assert first.distance(again) < TOLERANCE
+
+
+@pytest.mark.parametrize("length", LENGTHS)
+def test_extension(client: Client, cell: Cell, length: int) -> None:
+    prompt, longer = tokens(1, length), tokens(1, length) + tokens(2, 70)
+    cold = client.cold(longer)
+    client.flush()
+    client.generate(prompt)
+    warm = client.generate(longer)
+    assert warm.cached == cell.extend(length)
+    assert cold.distance(warm) < TOLERANCE
+
+
+def test_forks(client: Client, cell: Cell) -> None:
+    a, b, c, d = (tokens(5, 100) + tokens(10 + i, 150) for i in range(4))
+    cold = client.cold(d)
+    client.flush()
+    answers = [client.generate(prompt) for prompt in (a, b, b, c, d)]
+    assert [answer.cached for answer in answers] == cell.forks(100, 250)
+    assert cold.distance(answers[-1]) < TOLERANCE
+
+
+def test_turns(client: Client, cell: Cell) -> None:
+    prompt = tokens(7, 150)
+    answer = client.generate(prompt, 150)
+    following = prompt + list(answer.ids) + tokens(8, 30)
+    warm = client.generate(following)
+    assert warm.cached == cell.next_turn(150, 150)
+    assert client.cold(following).distance(warm) < TOLERANCE
+
+
+def test_reasons(client: Client, cell: Cell) -> None:
+    """Every token that was not served has a reason."""
+    a, b = (tokens(5, 100) + tokens(20 + i, 60) for i in range(2))
+    client.generate(a)
+    client.generate(b)
+    client.wait_idle()
+    latest = client.pawl()["requests"][-1]
+    assert latest["prompt"] == len(b)
+    counts = [int(reason.split()[0]) for reason in latest["reasons"]]
+    assert sum(counts) == len(b) - latest["cached"]
+    without_state = any("without a state" in reason for reason in latest["reasons"])
+    assert without_state == cell.has_states
+
+
+def test_flush_forgets(client: Client) -> None:
+    prompt = tokens(3, 200)
+    client.generate(prompt)
+    client.flush()
+    assert client.stats()["tree_nodes"] == 0
+    assert client.stats()["frames_free"] == client.stats()["frames"]
+    assert client.generate(prompt).cached == 0
+
+
+def test_namespaces_share_nothing(client: Client) -> None:
+    prompt = tokens(4, 200)
+    here = client.generate(prompt, extra_key="a")
+    there = client.generate(prompt, extra_key="b")
+    assert there.cached == 0
+    assert here.distance(there) < TOLERANCE
