@@ -185,7 +185,11 @@ class PageReferences:
             for i, page in enumerate(Runs((a, n) for a, n in entry.runs)):
                 if i in gone:
                     continue
-                wanted = "tree" if i < entry.shared else f"row {row}"
-                if owner.setdefault(page, wanted) != wanted or not self.frames.is_used(page):
-                    out.append(f"I7 page {page} at {i} of row {row}: {owner[page]}, not {wanted}")
+                if i < entry.shared:
+                    wanted, found = "tree", owner.get(page, "nobody")
+                else:
+                    wanted = f"row {row}"
+                    found = owner.setdefault(page, wanted)
+                if found != wanted or not self.frames.is_used(page):
+                    out.append(f"I7 page {page} at {i} of row {row}: {found}, not {wanted}")
         return out

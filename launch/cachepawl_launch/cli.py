@@ -12,11 +12,12 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
 from cachepawl import __version__
-from cachepawl.config import ENVIRONMENT, Options
+from cachepawl.config import ENVIRONMENT, Options, make_options
 from cachepawl.errors import CachepawlError, ConfigError
 from cachepawl_launch.cpu.flags import platform_args, serve_env
 from cachepawl_launch.cpu.platform_name import PLATFORM_NAME
@@ -124,8 +125,6 @@ def flag_names(words: Sequence[str]) -> set[str]:
 
 def options_of(ours: argparse.Namespace) -> Options:
     """The validated options; ConfigError names the flag and the value."""
-    from cachepawl.config import make_options
-
     return make_options(
         device_gb=ours.cachepawl_device_gb,
         policy=ours.cachepawl_policy,
@@ -159,7 +158,8 @@ def prepare_environment(ours: argparse.Namespace) -> None:
     allowed = os.environ.get("SGLANG_PLUGINS", "")
     if allowed and PLUGIN not in [name.strip() for name in allowed.split(",")]:
         raise ConfigError(
-            f"SGLANG_PLUGINS={allowed} keeps SGLang from loading cachepawl; add {PLUGIN} or unset it"
+            f"SGLANG_PLUGINS={allowed} keeps SGLang from loading cachepawl; add {PLUGIN} "
+            f"or unset it"
         )
     platform = os.environ.get("SGLANG_PLATFORM", "")
     if platform and platform != PLATFORM_NAME:
@@ -184,8 +184,8 @@ def _check_packages() -> None:
 
     if not hasattr(kernels, "get_kernel"):
         raise ConfigError(
-            f"the package `kernels` is {getattr(kernels, '__path__', kernels)}, not Hugging Face's, "
-            f"which SGLang imports; start from another folder or remove it from PYTHONPATH"
+            f"the package `kernels` is {getattr(kernels, '__path__', kernels)}, not Hugging "
+            f"Face's, which SGLang imports; start from another folder or remove it from PYTHONPATH"
         )
 
 
@@ -222,7 +222,7 @@ def _launch(ours: argparse.Namespace, theirs: list[str]) -> int:
     return 0 if ours.cachepawl_dry_run else _run(server_args)
 
 
-def _parse(theirs: list[str], cpu: bool) -> object:
+def _parse(theirs: list[str], cpu: bool) -> Any:
     """SGLang's arguments; its usage of hundreds of flags is cut to the line that matters."""
     from sglang.srt.server_args import prepare_server_args
 
@@ -273,7 +273,7 @@ def _one_line_errors(model: str) -> Iterator[None]:
         raise ConfigError(f"{model}: {type(e).__name__}: {text[0] if text else ''}") from e
 
 
-def _run(server_args: object) -> int:
+def _run(server_args: Any) -> int:
     from sglang.launch_server import run_server
     from sglang.srt.utils import kill_process_tree
 

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import sglang
 from sglang.srt.mem_cache.registry import register_radix_cache_backend
+from sglang.srt.plugins.hook_registry import HookRegistry
 
 from cachepawl.config import Options
 from cachepawl.errors import ConfigError
+from cachepawl_launch.adapter import CachepawlPrefixCache
 from cachepawl_launch.assembly import BACKEND, Assembly
+from cachepawl_launch.cpu import hooks
+from cachepawl_launch.cpu.platform_name import selected
 from cachepawl_patches import (
     allocation,
     fingerprint,
@@ -34,6 +40,23 @@ def check_sglang(allow_other: bool) -> list[str]:
     return lines
 
 
+PATCHED = (
+    memory_config.TARGET,
+    init_pools.TARGET,
+    allocation.EXTEND,
+    allocation.DECODE,
+    forward_start.TARGET,
+    internal_state.TARGET,
+)
+
+
+def check_applied() -> None:
+    """ConfigError unless SGLang applied every patch; it only logs one that fails."""
+    missing = [target for target in PATCHED if target not in HookRegistry._patched]
+    if missing:
+        raise ConfigError(f"SGLang did not apply the patch of {missing[0]}; see its log above")
+
+
 def install(options: Options) -> Assembly:
     """Register everything with SGLang; ConfigError when this is not the SGLang we know."""
     check_sglang(options.allow_other_sglang)
@@ -43,5 +66,12 @@ def install(options: Options) -> Assembly:
     allocation.install(assembly.before_decode, assembly.after_allocation)
     forward_start.install(assembly.start_forward)
     internal_state.install(assembly.describe)
-    register_radix_cache_backend(BACKEND, assembly.make_tree_cache)
+
+    def make_tree_cache(context: Any) -> CachepawlPrefixCache:
+        check_applied()
+        if selected():
+            hooks.check_applied()
+        return assembly.make_tree_cache(context)
+
+    register_radix_cache_backend(BACKEND, make_tree_cache)
     return assembly

@@ -82,8 +82,9 @@ class ArenaMambaPool(MambaPool):
         self._arena = arena
         self._corrupt_copies = corrupt_copies
         self.size = geometry.usable_frames
-        self.mamba_cache = dataclasses.replace(
-            self.mamba_cache,
+        one_slot: Any = self.mamba_cache
+        self.mamba_cache: Any = dataclasses.replace(
+            one_slot,
             conv=[arena.conv_view(part) for part in range(len(geometry.state.conv_shapes))],
             temporal=arena.temporal_view(),
         )

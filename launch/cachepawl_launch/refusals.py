@@ -34,38 +34,91 @@ REFUSALS = (
     Refusal("--enable-page-major-kv-layout", "enable_page_major_kv_layout", _OWN_BYTES),
     Refusal("--enable-kv-cache-sharding", "enable_kv_cache_sharding", _OWN_BYTES),
     Refusal("--enable-hisparse", "enable_hisparse", _OWN_BYTES),
-    Refusal("--enable-memory-saver", "enable_memory_saver", "the arena cannot be released and resumed yet"),
-    Refusal("--prefill-only-disable-kv-cache", "prefill_only_disable_kv_cache", "it leaves nothing to cache"),
-    Refusal("--enable-int8-mamba-checkpoint", "enable_int8_mamba_checkpoint", "quantised states are not served yet"),
-    Refusal("--enable-linear-replayssm", "enable_linear_replayssm", "it keeps rings for every slot outside the arena"),
-    Refusal("--enable-linear-replayssm-spec", "enable_linear_replayssm_spec", "it keeps rings for every slot outside the arena"),
-    Refusal("--mamba-radix-cache-strategy", "mamba_radix_cache_strategy",
-            "its tracking slots come and go during decode, which is not served yet; use extra_buffer",
-            lambda value: value == "extra_buffer_lazy"),
-    Refusal("--mamba-max-states-per-path", "mamba_max_states_per_path",
-            "cachepawl's policy decides which states stay", lambda value: value is not None and value >= 0),
+    Refusal(
+        "--enable-memory-saver",
+        "enable_memory_saver",
+        "the arena cannot be released and resumed yet",
+    ),
+    Refusal(
+        "--prefill-only-disable-kv-cache",
+        "prefill_only_disable_kv_cache",
+        "it leaves nothing to cache",
+    ),
+    Refusal(
+        "--enable-int8-mamba-checkpoint",
+        "enable_int8_mamba_checkpoint",
+        "quantised states are not served yet",
+    ),
+    Refusal(
+        "--enable-linear-replayssm",
+        "enable_linear_replayssm",
+        "it keeps rings for every slot outside the arena",
+    ),
+    Refusal(
+        "--enable-linear-replayssm-spec",
+        "enable_linear_replayssm_spec",
+        "it keeps rings for every slot outside the arena",
+    ),
+    Refusal(
+        "--mamba-radix-cache-strategy",
+        "mamba_radix_cache_strategy",
+        "its tracking slots come and go during decode, which is not served yet; use extra_buffer",
+        lambda value: value == "extra_buffer_lazy",
+    ),
+    Refusal(
+        "--mamba-max-states-per-path",
+        "mamba_max_states_per_path",
+        "cachepawl's policy decides which states stay",
+        lambda value: value is not None and value >= 0,
+    ),
     Refusal("--enable-hierarchical-cache", "enable_hierarchical_cache", _HOST),
     Refusal("--hicache-storage-backend", "hicache_storage_backend", _HOST),
     Refusal("--enable-lmcache", "enable_lmcache", _HOST),
     Refusal("--enable-flexkv", "enable_flexkv", _HOST),
-    Refusal("--enable-unified-cache-external-linker", "enable_unified_cache_external_linker", _HOST),
+    Refusal(
+        "--enable-unified-cache-external-linker", "enable_unified_cache_external_linker", _HOST
+    ),
     Refusal("--speculative-algorithm", "speculative_algorithm", _SPEC),
     Refusal("--disaggregation-mode", "disaggregation_mode", _SPLIT, _not(None, "null")),
     Refusal("--enable-pdmux", "enable_pdmux", _SPLIT),
     Refusal("--encoder-only", "encoder_only", "it runs no scheduler"),
-    Refusal("--radix-eviction-policy", "radix_eviction_policy",
-            "cachepawl's own policy applies, see --cachepawl-policy", _not(None, "lru")),
+    Refusal(
+        "--radix-eviction-policy",
+        "radix_eviction_policy",
+        "cachepawl's own policy applies, see --cachepawl-policy",
+        _not(None, "lru"),
+    ),
     Refusal("--kv-events-config", "kv_events_config", "KV events are not published yet"),
-    Refusal("--enable-streaming-session", "enable_streaming_session", "SGLang serves it with its own tree only"),
-    Refusal("--enable-session-radix-cache", "enable_session_radix_cache", "SGLang serves it with its own tree only"),
-    Refusal("--pp-size", "pp_size", "arenas of pipeline stages are not sized together yet", _not(None, 1)),
-    Refusal("--dcp-size", "dcp_size", "context-parallel decode widens pages, which is not served yet", _not(None, 1)),
+    Refusal(
+        "--enable-streaming-session",
+        "enable_streaming_session",
+        "SGLang serves it with its own tree only",
+    ),
+    Refusal(
+        "--enable-session-radix-cache",
+        "enable_session_radix_cache",
+        "SGLang serves it with its own tree only",
+    ),
+    Refusal(
+        "--pp-size",
+        "pp_size",
+        "arenas of pipeline stages are not sized together yet",
+        _not(None, 1),
+    ),
+    Refusal(
+        "--dcp-size",
+        "dcp_size",
+        "context-parallel decode widens pages, which is not served yet",
+        _not(None, 1),
+    ),
     Refusal("--enable-dp-attention", "enable_dp_attention", "it was never tried with cachepawl"),
-    Refusal("--dllm-algorithm", "dllm_algorithm", "diffusion models allocate KV in blocks of their own"),
+    Refusal(
+        "--dllm-algorithm", "dllm_algorithm", "diffusion models allocate KV in blocks of their own"
+    ),
     Refusal("--use-ray", "use_ray", "Ray's scheduler actors do not load plugins"),
     Refusal("--smg-grpc-mode", "smg_grpc_mode", "only the HTTP server is served"),
     Refusal("--grpc-mode", "grpc_mode", "only the HTTP server is served"),
-)  # fmt: skip
+)
 
 PLAIN_KV_DTYPES = ("auto", "bf16", "bfloat16", "fp16", "float16", "fp8_e4m3", "fp8_e5m2")
 

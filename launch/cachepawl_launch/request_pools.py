@@ -67,7 +67,7 @@ class ArenaRowPool(_Rows, ReqToTokenPool):
         rows = super().alloc(reqs)
         if rows is not None:
             self._open(reqs, fresh)
-        return rows  # type: ignore[no-any-return]
+        return rows
 
     def free_rows(self, indices: list[int]) -> None:
         self._close(indices)
@@ -107,7 +107,7 @@ class ArenaHybridRowPool(_Rows, HybridReqToTokenPool):
             if state is not None:
                 req.kv.mamba_cow_src_index = self.mamba_allocator.ids.to_device([state])
                 req.kv.mamba_needs_clear = False
-        return rows  # type: ignore[no-any-return]
+        return rows
 
     def free_rows(self, indices: list[int]) -> None:
         self._close(indices)

@@ -12,18 +12,19 @@ import pkgutil
 SGLANG_VERSION = "0.5.23"
 
 _MEM = "sglang.srt.mem_cache"
+_SIZER = f"{_MEM}.kv_cache_configurator.KVCacheConfigurator"
 _MANAGERS = "sglang.srt.managers"
 
 KNOWN: dict[str, str] = {
     # patched
-    f"{_MEM}.kv_cache_configurator.KVCacheConfigurator._resolve_memory_pool_config": "54a29aed58cdd9f8",
-    f"{_MEM}.kv_cache_configurator.KVCacheConfigurator._init_pools": "7bceb6a705bb778b",
+    f"{_SIZER}._resolve_memory_pool_config": "54a29aed58cdd9f8",
+    f"{_SIZER}._init_pools": "7bceb6a705bb778b",
     f"{_MEM}.allocation.alloc_for_extend": "4fd64d54c0965baf",
     f"{_MEM}.allocation.alloc_for_decode": "cb21202748dfa075",
     "sglang.srt.model_executor.model_runner.ModelRunner._forward_raw": "225f44ef838fd122",
     f"{_MANAGERS}.scheduler.Scheduler.get_internal_state": "b688ed88aae088b1",
     # relied upon: subclassed, or their order of calls is
-    f"{_MEM}.kv_cache_configurator.KVCacheConfigurator._profile_available_bytes": "6dc0936929eb0c15",
+    f"{_SIZER}._profile_available_bytes": "6dc0936929eb0c15",
     f"{_MEM}.allocation.alloc_for_decode_default": "952fe66952e1c1b0",
     f"{_MEM}.allocator.base.BaseTokenToKVPoolAllocator": "ed922bb84de8daf9",
     f"{_MEM}.allocator.mamba.MambaSlotAllocator": "e0a3b2de737a5bcf",

@@ -40,6 +40,14 @@ def test_requests_at(frames: int, full: int, page: int, states: int, tokens: int
     assert promised.requests_at(tokens) == requests
 
 
+def test_a_model_without_states_has_no_row_for_them() -> None:
+    geometry = Geometry(KV, None, 1, 9, frame_pages=4)
+    table = dict(Capacity(geometry, 9 * 128, 0, False).rows())
+    assert "a state" not in table
+    assert table["budget"] == "1.12 KiB (estimate)"
+    assert table["frames"].startswith("8 of 128 B, 4 pages")
+
+
 def test_rows_name_the_numbers() -> None:
     table = dict(capacity(9, 4, 16, 2).rows())
     assert table["budget"] == "18.00 KiB (exact)"

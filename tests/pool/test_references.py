@@ -94,13 +94,16 @@ def test_a_row_ends_empty_handed(refs: PageReferences) -> None:
     assert refs.rows == {}
 
 
-def test_checks_see_two_owners_and_leaks(refs: PageReferences) -> None:
+def test_checks_see_wrong_owners_and_leaks(refs: PageReferences) -> None:
     refs.open(1, NO_PAGES)
     refs.grow(1, 3)
-    held = refs.pages(1, 0, 3)
-    assert any("I7" in line for line in violations(refs, held))
+    own = refs.pages(1, 0, 3)
+    assert "I7 page 4 at 0 of row 1: tree, not row 1" in violations(refs, own)
+    refs.open(2, own)
+    assert "I7 page 4 at 0 of row 2: row 1, not tree" in violations(refs)
     refs.tree_pages += 1
     assert any("I1 pages in use" in line for line in violations(refs))
+    assert any("I7 2 pages in nodes" in line for line in violations(refs, Runs([(9, 2)])))
 
 
 def test_clear(refs: PageReferences) -> None:

@@ -13,9 +13,7 @@ CHUNK = 256
 """Tokens of a prefill chunk."""
 ARENA_GB = "0.0016"
 """About a hundred frames: large for one request, small for a dozen."""
-LIMITS = Limits(
-    total_tokens=None, states=None, requests=12, context=4096, chunked_prefill=CHUNK
-)
+LIMITS = Limits(total_tokens=None, states=None, requests=12, context=4096, chunked_prefill=CHUNK)
 
 
 @dataclass(frozen=True)

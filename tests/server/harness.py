@@ -176,10 +176,8 @@ def command(
 ) -> list[str]:
     """The command line of a server, as a user would type it."""
     model = make_tiny(family, model_folder())
-    if pawl:
-        entry = ["cachepawl.launch_server", "--cachepawl-cpu"]
-    else:
-        entry = ["sglang.launch_server"]
+    ours, theirs = ["cachepawl.launch_server", "--cachepawl-cpu"], ["sglang.launch_server"]
+    entry = ours if pawl else theirs
     args = serve_args(family, page, limits=limits)
     where = ["--model-path", str(model), "--host", "127.0.0.1", "--port", str(port)]
     return [sys.executable, "-m", *entry, *where, *args, *more]

@@ -119,7 +119,7 @@ def _play(server: Server, console: Console) -> int:
         table = show.requests_table()
         with Live(table, console=console, auto_refresh=False) as live:
             for row in player.play(SCRIPT):
-                show.add_row(table, row)
+                show.add_row(table, row, console.width)
                 live.refresh()
     except requests.RequestException as error:
         if server.alive:

@@ -64,11 +64,11 @@ SCRIPT: Sequence[Ask | Strangers] = [
     Ask("chat 1, turn 1", "1", "Good evening. May I keep this chart?", most=0),
     Ask("chat 1, turn 2", "1", "Then what may I take home?", 0.5),
     Ask("chat 1, turn 3", "1", "And for how long?", 0.5),
-    Ask("chat 2, same system prompt", "2", "When is high tide tomorrow?"),
-    Ask("chat 3, same system prompt", "3", "My son broke the bottle.", 0.5),
-    Ask("chat 3, the same once more", "3", None, 0.5),
+    Ask("chat 2 branches off", "2", "When is high tide tomorrow?"),
+    Ask("chat 3 branches off", "3", "My son broke the bottle.", 0.5),
+    Ask("chat 3 once more", "3", None, 0.5),
     Strangers("stranger", most=16),
-    Ask("chat 1, turn 4: back again", "1", "Sorry, I was out on deck.", most=0.25),
+    Ask("chat 1 is back, turn 4", "1", "Sorry, I was out on deck.", most=0.25),
     Ask("chat 1, turn 5", "1", "Is there still tea?", 0.5),
 ]
 

@@ -5,52 +5,51 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
 from cachepawl_launch.demo.play import Row
 
-WIDTH = 132
-"""Columns where the output is no terminal."""
+WIDE = 100
+"""Columns from which a row takes one line; what a file or a pipe gets."""
 
 
 def make_console() -> Console:
     """Standard output; wide when it is a file or a pipe."""
     console = Console(highlight=False)
-    return console if console.is_terminal else Console(highlight=False, width=WIDTH)
+    return console if console.is_terminal else Console(highlight=False, width=WIDE)
 
 
 def requests_table() -> Table:
     """An empty table for `add_row`."""
     table = Table(
-        title="requests, one after the other",
+        title="requests, one after the other; all chats begin with the same system prompt",
         title_justify="left",
-        caption="In tokens. A hit ends at the deepest cached state; what is cached beyond it is KV "
-        "without a state.\nThe model is tiny: most of the ms is HTTP and scheduling.",
+        caption="In tokens; evicted: tokens of KV + states. A hit ends at the deepest cached "
+        "state, what is cached beyond it is KV without a state. The model is tiny: most of the "
+        "ms is HTTP and scheduling.",
         caption_justify="left",
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
     )
-    table.add_column("request")
-    for name in ("prompt", "cached", "ms"):
-        table.add_column(name, justify="right")
+    table.add_column("request", no_wrap=True)
+    for name in ("prompt", "cached", "ms", "evicted"):
+        table.add_column(name, justify="right", no_wrap=True)
     table.add_column("not cached, because")
-    table.add_column("evicted for it")
     return table
 
 
-def add_row(table: Table, row: Row) -> None:
-    """One request."""
-    evicted = (
-        f"{row.evicted_tokens} tokens, {row.evicted_states} states"
-        if row.evicted_tokens or row.evicted_states
-        else ""
-    )
+def add_row(table: Table, row: Row, width: int) -> None:
+    """One request; `width` is the console's."""
+    evicted = row.evicted_tokens or row.evicted_states
     table.add_row(
         row.label,
         str(row.prompt),
         f"[green]{row.cached}[/]" if row.cached else "0",
         f"{row.milliseconds:.0f}",
-        ", ".join(row.reasons),
-        evicted,
+        f"{row.evicted_tokens}+{row.evicted_states}" if evicted else "",
+        (", " if width >= WIDE else "\n").join(row.reasons),
     )
 
 

@@ -1,0 +1,121 @@
+"""What is wrong is one clear line and a non-zero exit; nothing is left running."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import psutil
+import pytest
+from harness import command, free_port, model_folder
+
+from cachepawl_launch.cpu.flags import Limits, serve_env
+from cachepawl_launch.cpu.tiny import make_tiny
+
+pytestmark = pytest.mark.xdist_group("bad input")
+FAMILY, PAGE = "nemotron_h", 16
+
+
+def launch(
+    words: list[str], folder: Path, env: dict[str, str] | None = None
+) -> tuple[int, list[str]]:
+    """Exit code and cachepawl's own lines; asserts that no process outlives the launcher."""
+    marker = f"cachepawl-test-{os.getpid()}-{free_port()}"
+    environ = os.environ | serve_env() | {"CACHEPAWL_TEST": marker} | (env or {})
+    done = subprocess.run(
+        words, cwd=folder, env=environ, capture_output=True, text=True, timeout=300, check=False
+    )
+    left = [p for p in psutil.process_iter() if _has(p, marker)]
+    assert not left, left
+    return done.returncode, [x for x in done.stderr.splitlines() if x.startswith("cachepawl:")]
+
+
+def _has(process: psutil.Process, marker: str) -> bool:
+    try:
+        return process.environ().get("CACHEPAWL_TEST") == marker
+    except (psutil.Error, OSError):
+        return False
+
+
+def words(*more: str, page: int = PAGE, port: int | None = None) -> list[str]:
+    return command(FAMILY, page, port or free_port(), pawl=True, limits=Limits(), more=list(more))
+
+
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        (["--cachepawl-devise-gb", "1"], ["--cachepawl-devise-gb", "--cachepawl-device-gb"]),
+        (["--cachepawl-device-gb", "-1"], ["--cachepawl-device-gb -1.0", "greater than 0"]),
+        (["--cachepawl-check-level", "7"], ["--cachepawl-check-level 7", "0, 1 or 2"]),
+        (["--no-such-flag"], ["--no-such-flag"]),
+        (["--enable-unified-memory"], ["--enable-unified-memory", "not supported"]),
+        (["--cachepawl-device-gb", "0.00005"], ["53687 bytes", "81920 bytes"]),
+    ],
+)
+def test_one_line_and_exit_2(more: list[str], says: list[str], tmp_path: Path) -> None:
+    code, lines = launch(words(*more), tmp_path)
+    assert code == 2
+    assert all(text in lines[-1] for text in says), lines
+
+
+def test_missing_checkpoint(tmp_path: Path) -> None:
+    where = tmp_path / "nowhere"
+    call = [sys.executable, "-m", "cachepawl.launch_server", "--cachepawl-cpu"]
+    code, lines = launch([*call, "--model-path", str(where)], tmp_path)
+    assert code == 2
+    assert lines == [
+        f"cachepawl: --model-path {where}: no checkpoint there (config.json is missing)"
+    ]
+
+
+def test_port_in_use(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("0.0.0.0", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        code, lines = launch(words(port=port), tmp_path)
+    assert code == 2
+    assert f"--port {port}" in lines[-1]
+    assert "in use" in lines[-1]
+
+
+def test_plugins_switched_off(tmp_path: Path) -> None:
+    code, lines = launch(words(), tmp_path, {"SGLANG_PLUGINS": "somebody_else"})
+    assert code == 2
+    assert "SGLANG_PLUGINS=somebody_else" in lines[-1]
+
+
+def test_another_platform(tmp_path: Path) -> None:
+    call = [sys.executable, "-m", "cachepawl.launch_server"]
+    model = str(make_tiny(FAMILY, model_folder()))
+    code, lines = launch([*call, "--model-path", model], tmp_path, {"SGLANG_PLATFORM": "npu_x"})
+    assert code == 2
+    assert "SGLANG_PLATFORM=npu_x" in lines[-1]
+
+
+def test_plugin_not_importable_in_a_child(tmp_path: Path) -> None:
+    """The scheduler's process cannot import us: the server ends instead of serving without."""
+    (tmp_path / "sitecustomize.py").write_text(
+        textwrap.dedent("""
+        import sys
+        if any("spawn_main" in word for word in sys.orig_argv):
+            sys.modules["cachepawl_launch"] = None
+        """)
+    )
+    code, _ = launch(words(), tmp_path, {"PYTHONPATH": str(tmp_path)})
+    assert code != 0
+
+
+def test_dry_run_says_what_fits_and_stops(tmp_path: Path) -> None:
+    call = words("--cachepawl-dry-run", "--cachepawl-device-gb", "0.01")
+    done = subprocess.run(
+        call, cwd=tmp_path, env=os.environ | serve_env(), capture_output=True, text=True,
+        timeout=300, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0
+    for text in ("KV of a token", "512 B", "11.00 KiB", "requests of 32k", "exact"):
+        assert text in done.stderr

@@ -1,0 +1,99 @@
+"""The same requests to stock SGLang: never fewer hits, and as many in the same memory."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+from cells import CELLS, CHUNK, Cell
+from harness import TOLERANCE, Answer, Client, running, tokens
+
+from cachepawl_launch.cpu.flags import Limits
+
+QUICK = [Cell("nemotron_h", 16), Cell("lfm2", 1)]
+REST = [cell for cell in CELLS if cell not in QUICK]
+AMPLE = Limits(total_tokens=8192, states=64, requests=8, context=4096, chunked_prefill=CHUNK)
+
+
+def everywhere(quick: list[Cell], rest: list[Cell]) -> list[object]:
+    """Quick cells always, the rest in the long run."""
+    return [pytest.param(c, id=str(c)) for c in quick] + [
+        pytest.param(c, id=str(c), marks=pytest.mark.stress) for c in rest
+    ]
+
+
+def play(client: Client) -> list[Answer]:
+    """Repeats, extensions, forks and turns, one request at a time."""
+    out = []
+    for length in (40, 64, 65, 100, 128, 192, 200, 257, 300):
+        client.flush()
+        prompt = tokens(1, length)
+        out += [client.generate(p) for p in (prompt, prompt, prompt + tokens(2, 70))]
+    client.flush()
+    forks = [tokens(5, 100) + tokens(10 + i, 150) for i in range(4)]
+    out += [client.generate(forks[i]) for i in (0, 1, 1, 2, 3, 3)]
+    client.flush()
+    prompt = tokens(7, 150)
+    for turn in range(3):
+        answer = client.generate(prompt, 100)
+        out.append(answer)
+        prompt = prompt + list(answer.ids) + tokens(80 + turn, 30)
+    return out
+
+
+@pytest.mark.parametrize("both", everywhere(QUICK, REST))
+def test_never_fewer_hits(both: Cell, tmp_path: Path) -> None:
+    with running(both.family, both.page, tmp_path, pawl=False, limits=AMPLE) as stock:
+        theirs = play(stock.client)
+    with running(both.family, both.page, tmp_path, limits=AMPLE) as live:
+        ours = play(live.client)
+    pairs = list(zip(ours, theirs, strict=True))
+    assert all(a.cached >= b.cached for a, b in pairs), [(a.cached, b.cached) for a, b in pairs]
+    assert max(a.distance(b) for a, b in pairs) < TOLERANCE
+
+
+@pytest.mark.parametrize("both", everywhere(QUICK[:1], [Cell("qwen3_5", 1), Cell("falcon_h1", 16)]))
+def test_three_hundred_requests_in_the_same_memory(both: Cell, tmp_path: Path) -> None:
+    """Concurrent and mixed, against a small arena: no leak, no crash, as many hits in total."""
+    jobs = _crowd(300)
+    with running(both.family, both.page, tmp_path, pawl=False, limits=SMALL) as stock:
+        theirs = stock.client.generate_many(jobs, 8)
+    gib = _stock_bytes(both) / 2**30
+    limits = Limits(None, None, SMALL.requests, SMALL.context, SMALL.chunked_prefill)
+    more = ["--cachepawl-device-gb", f"{gib:.9f}", "--cachepawl-check-level", "1"]
+    with running(both.family, both.page, tmp_path, limits=limits, more=more) as live:
+        ours = live.client.generate_many(jobs, 8)
+        stats = live.client.wait_idle()
+    assert max(a.distance(b) for a, b in zip(ours, theirs, strict=True)) < TOLERANCE
+    assert stats["rows"] == stats["full_protected_tokens"] == stats["state_protected"] == 0
+    hits = sum(a.cached for a in ours), sum(b.cached for b in theirs)
+    print(f"{both}: {hits[0]} tokens cached, stock {hits[1]}, in {gib:.6f} GiB")
+    assert hits[0] >= hits[1]
+
+
+SMALL = Limits(total_tokens=3072, states=48, requests=8, context=2048, chunked_prefill=CHUNK)
+
+
+def _stock_bytes(cell: Cell) -> int:
+    """What stock reserves for SMALL: KV with its padding page, states with their padding slot."""
+    entry, state = _SIZES[cell.family]
+    assert SMALL.total_tokens is not None
+    assert SMALL.states is not None
+    return (SMALL.total_tokens + cell.page) * entry + (SMALL.states + 1) * state
+
+
+_SIZES = {"nemotron_h": (512, 11264), "qwen3_5": (1024, 11264), "falcon_h1": (768, 15744)}
+"""Bytes of a token's KV and of a state of the tiny models, as the server prints them."""
+
+
+def _crowd(count: int) -> list[tuple[list[int], int]]:
+    """Conversations over shared system prompts, some alone, returning now and then."""
+    draw = random.Random(31)
+    systems = [tokens(700 + i, n) for i, n in enumerate((96, 160, 256, 320))]
+    users = [systems[i % 4] + tokens(800 + i, draw.randrange(20, 160)) for i in range(40)]
+    jobs = []
+    for i in range(count):
+        prompt = draw.choice(users) if draw.random() < 0.6 else draw.choice(systems)
+        jobs.append((prompt + tokens(2000 + i, draw.randrange(5, 60)), draw.choice((2, 8, 16))))
+    return jobs
