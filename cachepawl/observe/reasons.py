@@ -7,7 +7,6 @@ from typing import NamedTuple
 NOTHING_CACHED = "nothing cached"
 NO_STATE = "KV without a state"
 STATE_AT_END = "state only at the prompt's end"
-BELOW_PAGE = "rest of a page"
 DROPPED = "prefix dropped to make room"
 
 

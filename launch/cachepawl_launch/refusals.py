@@ -149,8 +149,8 @@ def notices(args: Any, given: set[str]) -> list[str]:
     out = []
     if "--mamba-full-memory-ratio" in given:
         out.append(
-            f"--mamba-full-memory-ratio {args.mamba_full_memory_ratio} has no effect: KV and states "
-            f"share one budget"
+            f"--mamba-full-memory-ratio {args.mamba_full_memory_ratio} has no effect: KV and "
+            f"states share one budget"
         )
     if "--max-total-tokens" in given:
         out.append(f"--max-total-tokens {args.max_total_tokens} caps KV; it reserves nothing")

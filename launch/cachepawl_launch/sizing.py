@@ -46,9 +46,9 @@ class ArenaSizer:
         shapes = geometry_of_configurator(configurator)
         states = states_per_request() if shapes.state else 0
         page_cap, state_cap = caps(shapes, schedule.max_total_tokens, schedule.max_mamba_cache_size)
-        total = self.options.device_bytes or budget()
-        if self.options.device_bytes is None:
-            total = min(total, useful_bytes(shapes, page_cap, state_cap))
+        total = self.options.device_bytes
+        if total is None:
+            total = min(budget(), useful_bytes(shapes, page_cap, state_cap))
         require_room_for_one(shapes, total, states)
         geometry = shapes.with_budget(total)
         self.size = ArenaSize(geometry, total, states, page_cap, state_cap)
