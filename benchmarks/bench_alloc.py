@@ -11,10 +11,10 @@
                `alloc` or `alloc_extend` / `alloc_decode`, `free` or `free_segment`
 
 SGLang's allocators are measured on CPU TENSORS.  There a free copies the whole list of free
-pages, and the paged ones run their plain PyTorch paths.  On a GPU the same calls are
-kernel launches (slices, `cat`, two Triton kernels): microseconds each on the host whatever
-the size, and the work is the device's.  So their figures here say what a CPU server pays,
-not a GPU server; ours are host work on both.
+pages, and the paged ones run their plain PyTorch paths.  On a GPU the same calls are views
+and kernel launches (`cat`, two Triton kernels), whose cost on the host does not depend on
+the size; that is not measured here.  So their figures say what a CPU server pays, not a GPU
+server; ours are host work on both.
 
 Both sides hold 64 requests of 4096 tokens, of which the oldest goes and a new one comes,
 in a pool of 524288 tokens.  The decode batch has 256 rows of 512 to 1535 tokens, other

@@ -154,6 +154,7 @@ class SglangTree:
         found = self.cache.match_prefix(MatchPrefixParams(key=prompt))
         have = found.device_prefix_len
         cached = self.cache.path_device_indices(found.last_device_node)[:have]
+        lock = self.cache.lock(found.last_device_node)
         state = self.rows.mamba_allocator.alloc(1)
         params = InsertParams(
             # A core may keep the array.
@@ -167,6 +168,7 @@ class SglangTree:
         def finish(done: Any) -> None:
             if done.mamba_exist:
                 self.rows.mamba_allocator.free(state)
+            self.cache.unlock(lock)
 
         return Timed(lambda: insert(params), finish)
 

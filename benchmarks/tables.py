@@ -48,7 +48,7 @@ def _show(
         for row in rows:
             if row["page"] == page:
                 cells = [_cell(row[key], "{:.1f}".format) for key in figures]
-                cells += [_cell(_ratio(row, *pair), "{:.1f}x".format) for pair in ratios.values()]
+                cells += [_cell(_ratio(row, *pair), "{:.2f}x".format) for pair in ratios.values()]
                 table.add_row(row["row"], *cells)
         console.print(table)
 

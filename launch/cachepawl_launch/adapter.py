@@ -94,6 +94,7 @@ class CachepawlPrefixCache(BasePrefixCache):
         self.cache.reset()
         self.lookups.clear()
         self._latest = self._drop_prefix_of = None
+        self._log("reset")
 
     # -- match ------------------------------------------------------------------------
 

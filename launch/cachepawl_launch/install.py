@@ -16,6 +16,7 @@ from cachepawl_launch.cpu import hooks
 from cachepawl_launch.cpu.platform_name import selected
 from cachepawl_patches import (
     allocation,
+    beam_search,
     fingerprint,
     forward_start,
     init_pools,
@@ -47,6 +48,7 @@ PATCHED = (
     allocation.DECODE,
     forward_start.TARGET,
     internal_state.TARGET,
+    beam_search.TARGET,
 )
 
 
@@ -66,6 +68,7 @@ def install(options: Options) -> Assembly:
     allocation.install(assembly.before_decode, assembly.after_allocation)
     forward_start.install(assembly.start_forward)
     internal_state.install(assembly.describe)
+    beam_search.install()
 
     def make_tree_cache(context: Any) -> CachepawlPrefixCache:
         check_applied()

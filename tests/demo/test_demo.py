@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import psutil
 import pytest
@@ -102,9 +102,10 @@ class Demo:
 
     def close(self) -> None:
         """After a failed test: nothing may stay."""
-        for process in [self.process, *servers_in(self.folder)]:
-            process.kill()
+        self.process.kill()
         self.process.wait()
+        for process in servers_in(self.folder):
+            process.kill()
         self._out.close()
         self._err.close()
 
@@ -147,7 +148,7 @@ def test_the_story_holds(folder: Path, start: Start) -> None:
     assert back.reasons
     assert rows["chat 1, turn 5"].cached > back.prompt // 2
     assert "WARNING" not in demo.out
-    for text in ("hit rate", "S state", "demo/server.log", "--model-path YOUR_MODEL", "--cachepawl-dry-run"):  # fmt: skip
+    for text in ("hit rate", "S state", "demo/server.log", "--model-path YOUR_MODEL", "dry-run"):
         assert text in demo.out, text
 
 
@@ -155,7 +156,11 @@ def test_serve_runs_until_ctrl_c(folder: Path, start: Start) -> None:
     demo = start(folder, "--serve")
     demo.says("serving on ")
     url = demo.out.split("serving on ")[1].split()[0]
-    body = {"model": "demo", "max_tokens": 4, "messages": [{"role": "user", "content": "Hello"}]}
+    body: dict[str, Any] = {
+        "model": "demo",
+        "max_tokens": 4,
+        "messages": [{"role": "user", "content": "Hello"}],
+    }
     assert requests.post(f"{url}/v1/chat/completions", json=body, timeout=60).ok
     assert servers_in(folder)
 
@@ -169,10 +174,12 @@ def test_serve_runs_until_ctrl_c(folder: Path, start: Start) -> None:
         requests.get(f"{url}/health", timeout=5)
 
 
-def test_ctrl_c_while_the_server_starts(folder: Path, start: Start) -> None:
+@pytest.mark.parametrize("processes", [1, 3], ids=["alone", "with-its-children"])
+def test_ctrl_c_while_the_server_starts(folder: Path, start: Start, processes: int) -> None:
     demo = start(folder)
-    assert until(lambda: servers_in(folder))
-    time.sleep(3)
+    assert until(lambda: len(servers_in(folder)) >= processes)
+    time.sleep(1)
+    assert "ready after" not in demo.out
     demo.process.send_signal(signal.SIGINT)
     assert demo.ends(60) == 130
 

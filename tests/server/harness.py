@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
@@ -75,15 +76,15 @@ class Client:
         )
 
     def generate_many(
-        self, jobs: Sequence[tuple[Sequence[int], int]], threads: int
+        self, jobs: Sequence[tuple[Sequence[int], int]], threads: int, **more: Any
     ) -> list[Answer]:
         """`(ids, new)` jobs, `threads` at a time, answers in order."""
         with ThreadPoolExecutor(threads) as pool:
-            return list(pool.map(lambda job: self.generate(*job), jobs))
+            return list(pool.map(lambda job: self.generate(*job, **more), jobs))
 
-    def cold(self, ids: Sequence[int], new: int = 8) -> Answer:
+    def cold(self, ids: Sequence[int], new: int = 8, **more: Any) -> Answer:
         """The same in a namespace of its own, where nothing is cached."""
-        answer = self.generate(ids, new, extra_key=uuid.uuid4().hex)
+        answer = self.generate(ids, new, extra_key=uuid.uuid4().hex, **more)
         assert answer.cached == 0
         return answer
 
@@ -161,9 +162,13 @@ class Server:
 
 
 def free_port() -> int:
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return int(s.getsockname()[1])
+    """A port nobody listens on, below those the system gives to outgoing connections."""
+    draw = random.SystemRandom()
+    while True:
+        port = draw.randrange(20000, 32000)
+        with socket.socket() as s, contextlib.suppress(OSError):
+            s.bind(("127.0.0.1", port))
+            return port
 
 
 def model_folder() -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import requests
 from cells import GRID, Cell
 from harness import TOLERANCE, Client, tokens
 
@@ -76,3 +77,12 @@ def test_namespaces_share_nothing(client: Client) -> None:
     there = client.generate(prompt, extra_key="b")
     assert there.cached == 0
     assert here.distance(there) < TOLERANCE
+
+
+def test_beam_search_is_refused_and_the_server_goes_on(client: Client) -> None:
+    params = {"max_new_tokens": 4, "beam_width": 3, "n": 2}
+    body = {"input_ids": tokens(5, 40), "sampling_params": params}
+    reply = requests.post(f"{client.base}/generate", json=body, timeout=60)
+    assert not reply.ok
+    assert "eam search is not supported" in reply.text
+    assert client.generate(tokens(5, 40)).cached == 0

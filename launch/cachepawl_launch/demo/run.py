@@ -123,7 +123,7 @@ def _play(server: Server, console: Console) -> int:
                 live.refresh()
     except requests.RequestException as error:
         if server.alive:
-            raise DemoError(f"the server did not answer: {error}\n{server.tail()}") from error
+            raise DemoError(f"a request failed: {error}\n{server.tail()}") from error
         raise server.died("while answering") from error
     show.show_cache(console, player.section)
     show.show_next_steps(console, server.log)

@@ -1,0 +1,63 @@
+"""Processes that must decide alike: tensor-parallel ranks, and two runs of the same load."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from cells import LIMITS
+from harness import TOLERANCE, Server, running, tokens
+from test_pressure import mixed_jobs, worst
+
+FAMILY, PAGE = "nemotron_h", 16
+RANKS = {"SGLANG_CPU_OMP_THREADS_BIND": "0|1"}
+"""SGLang wants to be told where the threads of each CPU rank run."""
+
+
+def options(log: Path, gib: str) -> list[str]:
+    level = ["--cachepawl-check-level", "2"]
+    return ["--cachepawl-device-gb", gib, *level, "--cachepawl-decision-log", str(log)]
+
+
+@pytest.mark.xdist_group("ranks")
+def test_two_ranks_decide_alike(tmp_path: Path) -> None:
+    """Concurrent requests against a small arena over two gloo ranks."""
+    log = tmp_path / "decisions"
+    more = [*options(log, "0.0009"), "--tp-size", "2"]
+    with running(FAMILY, PAGE, tmp_path, limits=LIMITS, more=more, env=RANKS) as live:
+        jobs = mixed_jobs(16, 1000)
+        cold = [live.client.cold(*job) for job in jobs]
+        warm = live.client.generate_many(jobs * 2, 6)
+        assert worst(cold * 2, warm) < TOLERANCE
+        assert live.client.wait_idle()["evicted_states"] > 0
+    one, other = (Path(f"{log}.{rank}").read_text() for rank in (0, 1))
+    assert len(one.splitlines()) > 100
+    assert one == other
+
+
+def play(live: Server) -> list[int]:
+    """One at a time, so that time has no part in it."""
+    jobs = mixed_jobs(25, 4000)
+    return [live.client.generate(*job).cached for job in jobs + jobs[::2]] + [
+        live.client.generate(tokens(9, 700), 4).cached
+    ]
+
+
+@pytest.mark.xdist_group("ranks")
+def test_two_runs_decide_alike(tmp_path: Path) -> None:
+    """Other hash seeds, another time of day: the same decisions line by line."""
+    texts, hits = [], []
+    for seed in ("1", "2"):
+        folder = tmp_path / seed
+        folder.mkdir()
+        log = folder / "decisions"
+        environ = {"PYTHONHASHSEED": seed}
+        more = options(log, "0.0012")
+        with running(FAMILY, PAGE, folder, limits=LIMITS, more=more, env=environ) as live:
+            live.client.flush()
+            hits.append(play(live))
+        # What SGLang's health check asked before the flush is not part of the load.
+        texts.append(Path(f"{log}.0").read_text().split("reset")[-1])
+    assert hits[0] == hits[1]
+    assert len(texts[0].splitlines()) > 100
+    assert texts[0] == texts[1]
