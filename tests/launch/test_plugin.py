@@ -1,0 +1,57 @@
+"""Installed but not wanted: a plain SGLang is left alone.  Wanted: it is, or the process ends."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+from cachepawl.config import ENVIRONMENT, Options
+
+LOOK = """
+import sys
+from sglang.srt.plugins import load_plugins
+from sglang.srt.plugins.hook_registry import HookRegistry
+from sglang.srt.mem_cache.registry import registered_radix_cache_backends
+load_plugins()
+print(len(HookRegistry._hooks), "cachepawl" in registered_radix_cache_backends(),
+      "cachepawl_launch.install" in sys.modules)
+"""
+
+
+def look(code: str = LOOK, **env: str) -> subprocess.CompletedProcess[str]:
+    clean = {k: v for k, v in os.environ.items() if k not in (ENVIRONMENT, "SGLANG_PLATFORM")}
+    return subprocess.run(
+        [sys.executable, "-c", code], env=clean | env, capture_output=True, text=True, check=False
+    )
+
+
+def test_not_wanted_nothing_is_touched() -> None:
+    done = look()
+    assert done.stdout.split() == ["0", "False", "False"], done.stderr
+
+
+def test_wanted_every_patch_is_applied() -> None:
+    check = LOOK + "from cachepawl_launch.install import check_applied; check_applied()"
+    done = look(check, **{ENVIRONMENT: Options().model_dump_json()})
+    hooks, backend, installed = done.stdout.split()
+    assert (int(hooks) > 0, backend, installed) == (True, "True", "True")
+    assert done.returncode == 0, done.stderr
+
+
+def test_wrong_options_end_the_process() -> None:
+    done = look(**{ENVIRONMENT: '{"policy": "magic"}'})
+    assert done.returncode == 3
+    assert "cachepawl: --cachepawl-policy 'magic'" in done.stderr
+
+
+def test_an_unapplied_patch_is_noticed() -> None:
+    code = """
+from cachepawl_launch.install import check_applied
+from cachepawl.errors import ConfigError
+try:
+    check_applied()
+except ConfigError as error:
+    print(error)
+"""
+    assert "did not apply the patch" in look(code).stdout
