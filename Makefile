@@ -35,7 +35,7 @@ check: setup  ## format, lint, types, import directions
 	$(BIN)/lint-imports
 
 bench: setup  ## tree and allocator operations beside SGLang's own
-	$(BIN)/python benchmarks/run.py
+	$(BIN)/python -m benchmarks.run
 
 stress: setup  ## the full matrices and long random runs
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --timeout 3000

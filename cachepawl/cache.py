@@ -189,6 +189,28 @@ class HybridPrefixCache:
             raise OutOfPages(self._shortage(missing, "pages", self.frames.available_pages))
         return got
 
+    def next_pages(self, rows: list[int]) -> list[int]:
+        """One more page for each row, in order: what a decode step needs.
+
+        `make_room_for_pages(len(rows))` first; OutOfPages where that was not enough.
+        """
+        table = self.refs.rows
+        out = self.frames.next_pages(rows)
+        grown = 0
+        for i, page in enumerate(out):
+            if page < 0:
+                row = rows[i]
+                got = self.allocate(row, (table[row].count + 1) * self.geometry.page_tokens)
+                out[i] = got.runs[0][0]
+                continue
+            entry = table[rows[i]]
+            if entry.released:
+                self.refs.live(rows[i])  # raises
+            entry.append_page(page)
+            grown += 1
+        self.refs.row_pages += grown
+        return out
+
     def publish(self, row: int, key: Key, depth: int, state: int | None) -> Published:
         """The tree takes the row's pages up to `depth`, and the state at `depth`.
 

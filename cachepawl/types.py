@@ -57,6 +57,14 @@ class Runs:
         self.count = total
 
     @classmethod
+    def merged(cls, runs: Iterable[tuple[int, int]], count: int) -> Runs:
+        """From runs that are merged already, of `count` pages in all; checks nothing."""
+        new = cls.__new__(cls)
+        new.runs = tuple(runs)
+        new.count = count
+        return new
+
+    @classmethod
     def of_pages(cls, pages: Iterable[int]) -> Runs:
         """From single page ids, in order (tests and slow paths)."""
         return cls((page, 1) for page in pages)
@@ -108,7 +116,7 @@ class Runs:
             at += count
             if at >= stop:
                 break
-        return Runs(out)
+        return Runs.merged(out, max(stop - start, 0))
 
     def split(self, at: int) -> tuple[Runs, Runs]:
         """The first `at` pages and the rest; ValueError unless `0 <= at <= len`."""

@@ -51,11 +51,18 @@ class Capacity(NamedTuple):
                 ("states of a request", f"{self.states_per_request}"),
             ]
         out += [
-            ("frames", f"{g.usable_frames:,} of {_size(g.frame_bytes)}, {g.pages_per_frame:,} "
-                       f"pages of {g.page_tokens} tokens each, {100 * g.padding:.2f} % padding"),
+            ("frames", self._frames()),
             ("longest request", f"{self.tokens_of_one():,} tokens"),
         ]  # fmt: skip
         return out + [(f"requests of {n // 1024}k", f"{self.requests_at(n):,}") for n in CONTEXTS]
+
+    def _frames(self) -> str:
+        g = self.geometry
+        return (
+            f"{g.usable_frames:,} of {_size(g.frame_bytes)}, {g.pages_per_frame:,} pages of "
+            f"{g.page_tokens} token{'s' * (g.page_tokens > 1)} each, "
+            f"{100 * g.padding:.2f} % padding"
+        )
 
 
 def _size(n: int) -> str:

@@ -152,12 +152,51 @@ class FrameAllocator:
         start, stop = kept
         got = min(count, stop - start)
         frame, at = divmod(start, self.pages_per_frame)
-        self._unhold(row, frame, at, stop - start)
+        # Reserved pages become used ones: the frame's place among the partial ones stays.
+        self._held[frame] ^= ones(got, at)
+        self._held_pages -= got
         self._use(frame, at, got)
         if got < stop - start:
-            self._hold(row, frame, at + got, stop - start - got)
+            self._reserved[row] = (start + got, stop)
+        else:
+            del self._reserved[row]
         runs.append((start, got))
         return got
+
+    def next_pages(self, rows: list[int]) -> list[int]:
+        """One page of its reservation for every row, pinned; -1 for a row without one.
+
+        A decode step of a large batch: the loop is `_from_reservation` for one page,
+        unrolled.
+        """
+        full, reserved = self.pages_per_frame, self._reserved
+        used, held, counts, pinned = self._used, self._held, self._count, self._pinned
+        out = []
+        for row in rows:
+            kept = reserved.get(row)
+            if kept is None:
+                out.append(-1)
+                continue
+            start, stop = kept
+            frame, at = divmod(start, full)
+            bit = 1 << at
+            held[frame] ^= bit
+            used[frame] |= bit
+            counts[frame] += 1
+            if not pinned[frame]:
+                self.pinned_frames += 1
+            pinned[frame] += 1
+            if start + 1 < stop:
+                reserved[row] = (start + 1, stop)
+            else:
+                del reserved[row]
+            out.append(start)
+        got = len(out) - out.count(-1)
+        self._held_pages -= got
+        self.kv_pages += got
+        self.pinned_pages += got
+        self.counters.pages_handed += got
+        return out
 
     def _next_run(self, row: int, count: int, reserve: int) -> tuple[int, int]:
         """One more run for the row, as long as possible up to `count`, and its reservation."""
@@ -175,32 +214,29 @@ class FrameAllocator:
         else:
             got = count
         self._use(frame, at, got)
+        self._refile(frame)
         if reserve and got == count:
-            open_mask = self._all & ~self._used[frame] & ~self._held[frame]
+            open_mask = self._all & ~(self._used[frame] | self._held[frame])
             extra = min(reserve, run_length(open_mask, at + got))
             if extra:
                 self._hold(row, frame, at + got, extra)
         return frame * self.pages_per_frame + at, got
 
     def _place(self, count: int, reserve: int) -> tuple[int, int]:
-        """The fullest of a few partly filled frames with a run long enough, or (-1, -1)."""
-        second = (-1, -1)
-        for _, frame in self._partial[:SCAN]:
-            open_mask = self._all & ~self._used[frame] & ~self._held[frame]
-            at = first_run(open_mask, count + reserve)
-            if at >= 0:
-                return frame, at
-            if second[0] < 0 and reserve:
-                at = first_run(open_mask, count)
+        """The fullest frames with room enough, a few of them: a run long enough, or (-1, -1)."""
+        for wanted in (count + reserve, count) if reserve else (count,):
+            # Key -taken: from here on a frame has `wanted` open pages, if maybe not in one run.
+            start = self._partial.bisect_left((wanted - self.pages_per_frame, 0))
+            for _, frame in self._partial.islice(start, start + SCAN):
+                at = first_run(self._all & ~(self._used[frame] | self._held[frame]), wanted)
                 if at >= 0:
-                    second = (frame, at)
-        return second
+                    return frame, at
+        return -1, -1
 
     def _use(self, frame: int, at: int, count: int) -> None:
-        """Mark free, unreserved pages of a KV frame as in use and pinned."""
+        """Mark free, unreserved pages of a KV frame as in use and pinned; `_refile` it after."""
         self._used[frame] |= ones(count, at)
         self._count[frame] += count
-        self._refile(frame)
         self.kv_pages += count
         self._pin(frame, count)
 
@@ -269,15 +305,33 @@ class FrameAllocator:
 
     # -- pins -------------------------------------------------------------------
 
-    def pin(self, runs: Runs) -> None:
+    def pin(self, *parts: Runs) -> None:
         """Pages that were evictable no longer are."""
-        for frame, _, count in self._pieces(runs):
-            self._pin(frame, count)
+        self._shift_pins(parts, 1)
 
-    def unpin(self, runs: Runs) -> None:
+    def unpin(self, *parts: Runs) -> None:
         """Pages become evictable."""
-        for frame, _, count in self._pieces(runs):
-            self._pin(frame, -count)
+        self._shift_pins(parts, -1)
+
+    def _shift_pins(self, parts: tuple[Runs, ...], sign: int) -> None:
+        """Add to the pins of every frame that the runs touch.  Locks of long paths end here."""
+        full, pinned = self.pages_per_frame, self._pinned
+        pages = frames = 0
+        for runs in parts:
+            pages += runs.count
+            for first, count in runs.runs:
+                frame, at = divmod(first, full)
+                while count > 0:
+                    here = full - at if count > full - at else count
+                    before = pinned[frame]
+                    pinned[frame] = after = before + sign * here
+                    if not before or not after:
+                        frames += sign
+                    count -= here
+                    frame += 1
+                    at = 0
+        self.pinned_pages += sign * pages
+        self.pinned_frames += frames
 
     def _pin(self, frame: int, count: int) -> None:
         before = self._pinned[frame]

@@ -42,9 +42,28 @@ class Row:
                 self.runs.append([first, count])
         self.count += more.count
 
+    def append_page(self, page: int) -> None:
+        """As `append`, for one page."""
+        if self.runs and sum(self.runs[-1]) == page:
+            self.runs[-1][1] += 1
+        else:
+            self.runs.append([page, 1])
+        self.count += 1
+
     def slice(self, start: int, stop: int) -> Runs:
         """Pages at positions `[start, stop)`."""
-        return Runs((first, count) for first, count in self.runs).slice(start, stop)
+        start, stop = max(start, 0), min(stop, self.count)
+        out: list[tuple[int, int]] = []
+        at = self.count
+        for first, count in reversed(self.runs):
+            at -= count
+            if at < stop:
+                low = start - at if start > at else 0
+                out.append((first + low, (stop - at if stop - at < count else count) - low))
+            if at <= start:
+                break
+        out.reverse()
+        return Runs.merged(out, stop - start) if start < stop else NO_PAGES
 
     @property
     def last_page(self) -> int:
@@ -112,11 +131,12 @@ class PageReferences:
         self.row_pages -= own.count
         self.tree_pages += own.count - duplicates.count
         self.frames.unpin(own)
+        if not duplicates.count:
+            entry.shared = canonical.count
+            return
         self.frames.free_pages(duplicates)
-        rest = entry.slice(canonical.count, entry.count)
         fresh = Row(canonical)
-        fresh.append(rest)
-        fresh.released = entry.released
+        fresh.append(entry.slice(canonical.count, entry.count))
         self.rows[row] = fresh
 
     def release(self, row: int, start: int, stop: int) -> None:
@@ -146,13 +166,11 @@ class PageReferences:
 
     def pin(self, parts: tuple[Runs, ...]) -> None:
         """Nodes of the tree were locked that were not."""
-        for runs in parts:
-            self.frames.pin(runs)
+        self.frames.pin(*parts)
 
     def unpin(self, parts: tuple[Runs, ...]) -> None:
         """Nodes of the tree are no longer locked."""
-        for runs in parts:
-            self.frames.unpin(runs)
+        self.frames.unpin(*parts)
 
     def evicted(self, runs: Runs) -> None:
         """The tree let these pages go."""

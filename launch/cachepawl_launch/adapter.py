@@ -25,6 +25,7 @@ from sglang.srt.mem_cache.base_prefix_cache import (
 
 from cachepawl.cache import HybridPrefixCache
 from cachepawl.errors import InvariantError
+from cachepawl.observe.reasons import LAST_TOKEN, NO_STATE, STATE_AT_END
 from cachepawl.tree import Lock, Match, Node
 from cachepawl.types import Key, Runs
 from cachepawl_launch.decisions import DecisionLog
@@ -118,7 +119,9 @@ class CachepawlPrefixCache(BasePrefixCache):
         kv_len = min(match.kv_len, limit)
         branch = self.handover.branch_point(kv_len, usable)
         if req is not None:
-            self._latest = _lookup(req.rid, len(radix.token_ids), match, usable, branch, dropped)
+            prompt = len(radix.token_ids)
+            beyond = self._why_beyond(match, prompt)
+            self._latest = Lookup(req.rid, prompt, match.kv_len, usable, branch, beyond, dropped)
             self.lookups.note(self._latest)
         self._log("match", len(radix.token_ids), match.kv_len, usable)
         return MatchResult(
@@ -130,6 +133,13 @@ class CachepawlPrefixCache(BasePrefixCache):
             cache_protected_len=usable,
             full_kv_hit_length=kv_len,
         )
+
+    def _why_beyond(self, match: Match, prompt: int) -> str:
+        if not self.supports_mamba():
+            return LAST_TOKEN
+        deepest = match.deepest
+        at_end = deepest.end == prompt == match.kv_len and deepest.state is not None
+        return STATE_AT_END if at_end else NO_STATE
 
     def touch_prefix(self, key: Any) -> None:
         self.cache.tree.touch(self._key(key.token_ids, key.extra_key, key.cache_salt))
@@ -286,7 +296,7 @@ class CachepawlPrefixCache(BasePrefixCache):
     # -- checks and looking ---------------------------------------------------------------
 
     def sanity_check(self) -> None:
-        """SGLang calls this when idle: nothing may be locked then."""
+        """SGLang's own check between requests: without rows, nothing may be locked."""
         self.cache.check(max(1, self.check_level))
         tree = self.cache.tree
         if not self.cache.refs.rows and (tree.full_protected or tree.state_protected):
@@ -321,13 +331,6 @@ class CachepawlPrefixCache(BasePrefixCache):
         if self._decisions is not None:
             c = self.cache.counters
             self._decisions.write(*words, c.evicted_tokens, c.evicted_states, c.admissions_refused)
-
-
-def _lookup(
-    rid: str, prompt: int, match: Match, usable: int, branch: int | None, dropped: bool
-) -> Lookup:
-    at_end = match.deepest.end == prompt == match.kv_len and match.deepest.state is not None
-    return Lookup(rid, prompt, match.kv_len, usable, branch, at_end, dropped)
 
 
 def _merged(ranges: list[tuple[int, int]]) -> list[tuple[int, int]]:

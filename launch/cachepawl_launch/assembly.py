@@ -11,9 +11,12 @@ import logging
 from pathlib import Path
 from typing import Any
 
+from sglang.srt.runtime_context import get_memory
+
 from cachepawl.cache import HybridPrefixCache
-from cachepawl.config import Options
+from cachepawl.config import ENVIRONMENT, Options
 from cachepawl.errors import CachepawlError, ConfigError
+from cachepawl.policy.lru import LRU
 from cachepawl.pool.arena import Arena
 from cachepawl_launch.adapter import CachepawlPrefixCache
 from cachepawl_launch.decisions import DecisionLog
@@ -22,10 +25,11 @@ from cachepawl_launch.report import describe_cache
 from cachepawl_launch.request_pools import ArenaHybridRowPool, ArenaRowPool
 from cachepawl_launch.shapes import dtypes_of
 from cachepawl_launch.sizing import ArenaSizer
-from cachepawl_launch.token_allocator import ArenaTokenAllocator, Span
+from cachepawl_launch.token_allocator import ArenaTokenAllocator
 
 logger = logging.getLogger(__name__)
 BACKEND = "cachepawl"
+POLICIES = {"lru": LRU}
 
 
 class Assembly:
@@ -44,16 +48,24 @@ class Assembly:
         """What SGLang's pool builder calls instead of its own classes."""
         if not self.sizer.serves(configurator):
             return None
+        if get_memory().radix_cache_backend != BACKEND:
+            raise refuse(
+                f"{ENVIRONMENT} is set, but SGLang was started without cachepawl's launcher; "
+                f"use python -m cachepawl.launch_server, or unset it"
+            )
         size = self.sizer.size
         assert size is not None, "the pools are built before their size is known"
         self.arena = Arena(size.geometry, size.budget, configurator.device, dtypes_of(configurator))
         self.cache = HybridPrefixCache(
             size.geometry,
             states_per_request=size.states_per_request,
+            policy=POLICIES[self.options.policy],
             page_cap=size.page_cap,
             state_cap=size.state_cap,
         )
         if self.options.poison_freed:
+            if self.arena.raw.device.type != "cpu":
+                raise refuse("--cachepawl-poison-freed writes beside running kernels: CPU only")
             self.cache.frames.on_release = self.arena.poison_frame
         hybrid_rows = functools.partial(
             ArenaHybridRowPool,
@@ -130,11 +142,8 @@ class Assembly:
         """Tell the allocator whose tokens a decode step allocates."""
         allocator = batch.token_to_kv_pool_allocator
         if isinstance(allocator, ArenaTokenAllocator):
-            rows = batch.req_pool_indices_cpu.tolist()
-            starts = batch.seq_lens_cpu.tolist()
-            allocator.expect(
-                [Span(r, n, n + token_per_req) for r, n in zip(rows, starts, strict=True)]
-            )
+            assert token_per_req == 1, "speculative decoding is refused"
+            allocator.expect_next(batch.req_pool_indices_cpu.numpy(), batch.seq_lens_cpu.numpy())
 
     def after_allocation(self, batch: Any, lengths: list[int]) -> None:
         if self.options.check_level and batch.tree_cache is self.tree_cache:

@@ -20,14 +20,15 @@ class Lookup(NamedTuple):
     kv_len: int
     usable: int
     branch: int | None
-    state_at_end: bool
+    beyond: str
+    """Why cached KV beyond `usable` is of no use."""
     dropped: bool
 
     def reasons(self) -> list[MissReason]:
         """Why `prompt - usable` tokens have to be computed."""
         if self.dropped:
             return [MissReason(DROPPED, self.prompt)]
-        return explain(self.prompt, self.kv_len, self.usable, state_at_end=self.state_at_end)
+        return explain(self.prompt, self.kv_len, self.usable, beyond=self.beyond)
 
 
 class Lookups:

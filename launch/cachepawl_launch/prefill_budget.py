@@ -71,8 +71,8 @@ class ArenaPrefillBudget(PrefillBudget):
         its end gives its pages back.
         """
         now = int(self.remaining_current) // self.page_size * self.page_size - self.page_size
-        wished = int(self.remaining_total)
-        available = min(chunk_limit, now, wished if wished > self.page_size else now)
+        wished = int(self.remaining_total) // self.page_size * self.page_size
+        available = min(chunk_limit, now, wished if wished > 0 else now)
         return available if available > 0 else None
 
     def reserve(

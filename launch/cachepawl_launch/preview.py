@@ -76,11 +76,11 @@ def refuse_model(model: Any) -> None:
 
 def _capacity(shapes: Geometry, states: int, view: Any, options: Options) -> Capacity | None:
     budget = options.device_bytes
+    page_cap, state_cap = caps(shapes, states, view.max_total_tokens, view.max_mamba_cache_size)
     if budget is None:
         measured = _estimate(view)
         if measured is None:
             return None
-        page_cap, state_cap = caps(shapes, view.max_total_tokens, view.max_mamba_cache_size)
         budget = min(measured, useful_bytes(shapes, page_cap, state_cap))
         exact = budget < measured and budget < UNLIMITED
     else:

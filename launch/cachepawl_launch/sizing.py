@@ -10,6 +10,7 @@ from sglang.srt.model_executor.pool_configurator import MemoryPoolConfig
 from sglang.srt.runtime_context import get_context, get_schedule
 
 from cachepawl.config import Options
+from cachepawl.errors import ConfigError
 from cachepawl.pool.capacity import CONTEXTS, Capacity
 from cachepawl.pool.frames import UNLIMITED
 from cachepawl.pool.geometry import Geometry, require_room_for_one
@@ -45,7 +46,9 @@ class ArenaSizer:
         schedule = get_schedule()
         shapes = geometry_of_configurator(configurator)
         states = states_per_request() if shapes.state else 0
-        page_cap, state_cap = caps(shapes, schedule.max_total_tokens, schedule.max_mamba_cache_size)
+        page_cap, state_cap = caps(
+            shapes, states, schedule.max_total_tokens, schedule.max_mamba_cache_size
+        )
         total = self.options.device_bytes
         if total is None:
             total = min(budget(), useful_bytes(shapes, page_cap, state_cap))
@@ -67,8 +70,23 @@ class ArenaSizer:
         return config
 
 
-def caps(shapes: Geometry, max_tokens: int | None, max_states: int | None) -> tuple[int, int]:
-    """Pages and states at most, from --max-total-tokens and --max-mamba-cache-size."""
+def caps(
+    shapes: Geometry, states: int, max_tokens: int | None, max_states: int | None
+) -> tuple[int, int]:
+    """Pages and states at most, from --max-total-tokens and --max-mamba-cache-size.
+
+    ConfigError for a cap that not even one request, which takes `states`, fits under.
+    """
+    if shapes.state is not None and max_states is not None and max_states < states:
+        raise ConfigError(
+            f"--max-mamba-cache-size {max_states}: a request takes {states} state slots; give at "
+            f"least {states}, or drop the flag"
+        )
+    if max_tokens is not None and max_tokens < 2 * shapes.page_tokens:
+        raise ConfigError(
+            f"--max-total-tokens {max_tokens}: a request takes at least two pages of "
+            f"{shapes.page_tokens} tokens; give at least {2 * shapes.page_tokens}"
+        )
     pages = UNLIMITED if max_tokens is None else max(1, max_tokens // shapes.page_tokens)
     return pages, UNLIMITED if max_states is None or not shapes.state else max_states
 

@@ -42,6 +42,7 @@ class ArenaTokenAllocator(BaseTokenToKVPoolAllocator):
     ) -> None:
         self.cache = cache
         self._spans: list[Span] = []
+        self._next: tuple[TokenIds, TokenIds] | None = None
         self._tails: TokenIds = np.zeros(0, np.int64)  # id of every row's last token
         self.device_reads = 0
         super().__init__(0, page_size, dtype, device, kvcache, need_sort=False)
@@ -80,6 +81,10 @@ class ArenaTokenAllocator(BaseTokenToKVPoolAllocator):
         """The rows that the next allocation is for, in batch order."""
         self._spans = spans
 
+    def expect_next(self, rows: TokenIds, lengths: TokenIds) -> None:
+        """The next allocation is one token for each of `rows`, which hold `lengths` now."""
+        self._next = rows, lengths
+
     def alloc(self, need_size: int) -> torch.Tensor | None:
         """Indices of the expected spans, `(need_size,)` int64 on the device."""
         return self._serve(need_size)
@@ -101,35 +106,38 @@ class ArenaTokenAllocator(BaseTokenToKVPoolAllocator):
         return self._serve(len(seq_lens_cpu))
 
     def _serve(self, tokens: int) -> torch.Tensor | None:
-        spans, self._spans = self._spans, []
-        if sum(span.stop - span.start for span in spans) != tokens:
+        spans, step = self._spans, self._next
+        self._spans, self._next = [], None
+        expected = sum(span.stop - span.start for span in spans) if step is None else len(step[0])
+        if expected != tokens:
             raise RuntimeError(
-                f"cachepawl: SGLang asked for {tokens} tokens, the batch needs {spans}; a "
+                f"cachepawl: SGLang asked for {tokens} tokens, the batch needs {expected}; a "
                 f"feature that allocates KV in its own way is on"
             )
-        pages = sum(self._missing(span) for span in spans)
-        if pages and not self.cache.make_room_for_pages(pages):
+        ids = self._prefill(spans) if step is None else self._decode(*step)
+        if ids is None:
             return None
-        if all(span.stop == span.start + 1 for span in spans):
-            ids = self._one_token_each(spans)
-        else:
-            ids = np.concatenate([self._tokens_of(span) for span in spans])
         return torch.from_numpy(ids).to(self.device, non_blocking=True)
 
-    def _missing(self, span: Span) -> int:
-        return -(-span.stop // self.page_size) - self.cache.refs.rows[span.row].count
-
-    def _one_token_each(self, spans: list[Span]) -> TokenIds:
-        """A decode step: the next token of every row; only full pages need a new one."""
-        page = self.page_size
-        rows = np.fromiter((span.row for span in spans), np.int64, len(spans))
-        starts = np.fromiter((span.start for span in spans), np.int64, len(spans))
+    def _decode(self, rows: TokenIds, lengths: TokenIds) -> TokenIds | None:
+        """The next token of every row; only rows whose last page is full need a new one."""
         ids = self._tails[rows] + 1
-        for i in np.flatnonzero(starts % page == 0).tolist():
-            got = self.cache.allocate(spans[i].row, spans[i].stop)
-            ids[i] = got.runs[0][0] * page
+        full = np.flatnonzero(lengths % self.page_size == 0)
+        if len(full):
+            if not self.cache.make_room_for_pages(len(full)):
+                return None
+            pages = self.cache.next_pages(rows[full].tolist())
+            ids[full] = np.array(pages, np.int64) * self.page_size
         self._tails[rows] = ids
         return ids
+
+    def _prefill(self, spans: list[Span]) -> TokenIds | None:
+        page, refs = self.page_size, self.cache.refs
+        pages = sum(-(-span.stop // page) - refs.rows[span.row].count for span in spans)
+        if not self.cache.make_room_for_pages(pages):
+            return None
+        parts = [self._tokens_of(span) for span in spans]
+        return np.concatenate(parts) if parts else np.empty(0, np.int64)
 
     def _tokens_of(self, span: Span) -> TokenIds:
         """A prefill: all tokens of the span, the rest of a begun page included."""
@@ -170,7 +178,7 @@ class ArenaTokenAllocator(BaseTokenToKVPoolAllocator):
 
     def clear(self) -> None:
         """The cache is reset as a whole by the tree."""
-        self._spans = []
+        self._spans, self._next = [], None
 
     def resize(self, config: Any) -> None:
         raise NotImplementedError("cachepawl's arena is not resized after the start")
@@ -192,7 +200,7 @@ class ArenaTokenAllocator(BaseTokenToKVPoolAllocator):
 
         While spans are expected the allocation itself makes the room, exactly.
         """
-        if self._spans:
+        if self._spans or self._next is not None:
             return True
         return self.cache.make_room_for_pages(-(-num_tokens // self.page_size))
 

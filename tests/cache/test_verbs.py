@@ -227,3 +227,24 @@ def test_checks_name_the_rule_and_show_the_cache(cache: HybridPrefixCache) -> No
     page._pinned[2] -= 1
     with pytest.raises(InvariantError, match="I1 frame 1: 1 pinned, 0 found"):
         cache.check(2)
+
+
+def test_a_decode_step_after_the_pages_were_exchanged(cache: HybridPrefixCache) -> None:
+    # The reservation still lies behind the row's old page, not behind the tree's.
+    for row in (1, 2, 3):
+        cache.open_row(row, cache.tree.root, 0)
+        cache.allocate(row, 2)
+    for row in (1, 2):
+        node = cache.publish(row, key(7, 8), 2, None).node
+        cache.lock_path(node)
+    (page,) = cache.next_pages([2])
+    assert cache.refs.rows[2].last_page == page
+    cache.check(2)
+
+
+def test_a_decode_step_of_a_row_that_gave_pages_back(cache: HybridPrefixCache) -> None:
+    cache.open_row(1, cache.tree.root, 0)
+    cache.allocate(1, 6)
+    cache.release(1, 4, 6)
+    with pytest.raises(InvariantError, match="I7 row 1 gave back"):
+        cache.next_pages([1])

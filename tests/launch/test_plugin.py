@@ -14,7 +14,9 @@ from sglang.srt.plugins import load_plugins
 from sglang.srt.plugins.hook_registry import HookRegistry
 from sglang.srt.mem_cache.registry import registered_radix_cache_backends
 load_plugins()
-print(len(HookRegistry._hooks), "cachepawl" in registered_radix_cache_backends(),
+ours = [hook for hooks in list(HookRegistry._hooks.values()) for _, hook, _ in hooks
+        if hook.__module__.startswith("cachepawl")]
+print(len(ours), "cachepawl" in registered_radix_cache_backends(),
       "cachepawl_launch.install" in sys.modules)
 """
 

@@ -9,7 +9,9 @@ import pytest
 from sglang.srt.server_args import ServerArgs
 
 from cachepawl.errors import ConfigError
+from cachepawl.pool.geometry import Geometry, KvShape, StateShape
 from cachepawl_launch.refusals import REFUSALS, Refusal, notices, refuse_flags
+from cachepawl_launch.sizing import caps
 
 FINE: dict[str, Any] = {
     "radix_cache_backend": "cachepawl",
@@ -53,6 +55,17 @@ def test_the_field_exists(refusal: Refusal) -> None:
 def test_other_backends_and_dtypes(field: str, value: str) -> None:
     with pytest.raises(ConfigError, match=value):
         refuse_flags(SimpleNamespace(**(FINE | {field: value})), "cachepawl")
+
+
+def test_caps_that_no_request_fits_under() -> None:
+    """Such a server would let every request wait for ever."""
+    kv = KvShape(layers=1, heads=1, head_dim=8, v_head_dim=8, itemsize=4)
+    shapes = Geometry(kv, StateShape(1, ((8, 3),), 4, (4, 4), 4), 16)
+    with pytest.raises(ConfigError, match="--max-mamba-cache-size 2: a request takes 3"):
+        caps(shapes, 3, None, 2)
+    with pytest.raises(ConfigError, match="--max-total-tokens 16: .* give at least 32"):
+        caps(shapes, 3, 16, None)
+    assert caps(shapes, 3, 64, 3) == (4, 3)
 
 
 def test_memory_flags_are_explained() -> None:

@@ -20,7 +20,7 @@ LENGTHS = st.integers(0, 40)
 @given(LENGTHS, LENGTHS, LENGTHS, st.booleans())
 def test_tokens_add_up(prompt: int, kv_len: int, usable: int, at_end: bool) -> None:
     usable = min(usable, prompt)
-    reasons = explain(prompt, kv_len, usable, state_at_end=at_end)
+    reasons = explain(prompt, kv_len, usable, beyond=STATE_AT_END if at_end else NO_STATE)
     assert sum(reason.tokens for reason in reasons) == prompt - usable
     assert all(reason.tokens > 0 for reason in reasons)
     names = [reason.reason for reason in reasons]
@@ -31,15 +31,15 @@ def test_tokens_add_up(prompt: int, kv_len: int, usable: int, at_end: bool) -> N
 
 
 def test_examples() -> None:
-    assert explain(100, 64, 32, state_at_end=False) == [
+    assert explain(100, 64, 32, beyond=NO_STATE) == [
         MissReason("KV without a state", 32),
         MissReason("nothing cached", 36),
     ]
-    assert explain(100, 100, 64, state_at_end=True) == [
+    assert explain(100, 100, 64, beyond=STATE_AT_END) == [
         MissReason("state only at the prompt's end", 36)
     ]
-    assert explain(100, 0, 0, state_at_end=False) == [MissReason("nothing cached", 100)]
-    assert explain(0, 0, 0, state_at_end=False) == []
+    assert explain(100, 0, 0, beyond=NO_STATE) == [MissReason("nothing cached", 100)]
+    assert explain(0, 0, 0, beyond=NO_STATE) == []
 
 
 def test_text() -> None:

@@ -166,7 +166,7 @@ def lock_holds_the_whole_path(tree_type: TreeType) -> None:
 class LocksEvicted(RadixTree):
     def lock(self, node: Node) -> Locked:
         if node.parent is None and node is not self.root:
-            return Locked(Lock(node, self.root), ())
+            return Locked(Lock(node, self.root, keeps_state=True), ())
         return super().lock(node)
 
 
