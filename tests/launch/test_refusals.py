@@ -63,7 +63,7 @@ def test_caps_that_no_request_fits_under() -> None:
     shapes = Geometry(kv, StateShape(1, ((8, 3),), 4, (4, 4), 4), 16)
     with pytest.raises(ConfigError, match="--max-mamba-cache-size 2: a request takes 3"):
         caps(shapes, 3, None, 2)
-    with pytest.raises(ConfigError, match="--max-total-tokens 16: .* give at least 32"):
+    with pytest.raises(ConfigError, match=r"--max-total-tokens 16: .* give at least 32"):
         caps(shapes, 3, 16, None)
     assert caps(shapes, 3, 64, 3) == (4, 3)
 

@@ -125,6 +125,8 @@ def _play(server: Server, console: Console) -> int:
         if server.alive:
             raise DemoError(f"a request failed: {error}\n{server.tail()}") from error
         raise server.died("while answering") from error
+    if not console.is_terminal:
+        console.print()  # where nothing is redrawn, Live leaves its last line open
     show.show_cache(console, player.section)
     show.show_next_steps(console, server.log)
     if player.doubts:
