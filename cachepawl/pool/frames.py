@@ -140,10 +140,13 @@ class FrameAllocator:
             runs.append((first, got))
             missing -= got
         self.counters.pages_handed += count
+        self._note_stranded()
+        return Runs(runs)
+
+    def _note_stranded(self) -> None:
         stranded = self.stranded_pages
         if stranded > self.counters.peak_stranded_pages:
             self.counters.peak_stranded_pages = stranded
-        return Runs(runs)
 
     def _from_reservation(self, row: int, count: int, runs: list[tuple[int, int]]) -> int:
         kept = self._reserved.get(row)
@@ -274,6 +277,7 @@ class FrameAllocator:
                 self._pin(frame, -count)
             if not self._count[frame]:
                 self._empty(frame)
+        self._note_stranded()
 
     def _clear_bits(self, pieces: list[tuple[int, int, int]]) -> None:
         """Mark pages as free, all of them or none."""

@@ -17,18 +17,19 @@ EAGER = ["--schedule-conservativeness", "0.05"]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests of a cell go to one worker, where its server runs."""
+    """All tests here start servers."""
     for item in items:
-        if Path(__file__).parent not in item.path.parents:
-            continue
-        item.add_marker(pytest.mark.server)
-        params = getattr(item, "callspec", None)
-        cell = params.params.get("cell") if params else None
-        if cell is not None:
-            item.add_marker(pytest.mark.xdist_group(str(cell)))
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.server)
 
 
-@pytest.fixture(scope="session", params=CELLS, ids=str)
+ONE_WORKER_EACH = [
+    pytest.param(cell, id=str(cell), marks=pytest.mark.xdist_group(str(cell))) for cell in CELLS
+]
+"""Tests of a cell go to one worker, where its server runs."""
+
+
+@pytest.fixture(scope="session", params=ONE_WORKER_EACH)
 def cell(request: pytest.FixtureRequest) -> Cell:
     """A model family and a page size."""
     return request.param  # type: ignore[no-any-return]
