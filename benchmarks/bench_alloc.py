@@ -29,6 +29,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
+import numpy as np
 import torch
 from sglang.srt.mem_cache.allocator import PagedTokenToKVPoolAllocator, TokenToKVPoolAllocator
 
@@ -88,12 +89,14 @@ class Host:
 
     def decode(self, lengths: list[int]) -> Callable[[], Any]:
         """The next token of every row; asks the cache only where a page begins."""
-        cache, page, rows = self.cache, self.page, self.rows
+        cache, page, rows = self.cache, self.page, np.array(self.rows)
+        before = np.array(lengths)
 
         def call() -> None:
-            for row, length in zip(rows, lengths, strict=True):
-                if length % page == 0:
-                    cache.allocate(row, length + 1)
+            full = rows[before % page == 0]
+            if len(full):
+                cache.make_room_for_pages(len(full))
+                cache.next_pages(full.tolist())
 
         return call
 
@@ -125,13 +128,12 @@ class Whole(Host):
             self.allocator.alloc(length)
 
     def decode(self, lengths: list[int]) -> Callable[[], Any]:
-        allocator, rows = self.allocator, self.rows
+        allocator, rows = self.allocator, torch.tensor(self.rows)
         before = torch.tensor(lengths)
 
         def call() -> torch.Tensor | None:
             # What the hook before `alloc_for_decode` does with the batch.
-            starts = before.tolist()
-            allocator.expect([Span(r, n, n + 1) for r, n in zip(rows, starts, strict=True)])
+            allocator.expect_next(rows.numpy(), before.numpy())
             return allocator.alloc_decode(before, before, before)
 
         return call

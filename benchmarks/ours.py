@@ -34,7 +34,7 @@ STATE = StateShape(
     temporal_shape=(32, 128, 128),
     temporal_itemsize=4,
 )
-SPARE = 8
+SPARE = 2
 """Frames for this many times the KV: filling a tree must not evict, however pages fall."""
 
 

@@ -76,6 +76,7 @@ PLATFORM_FLAGS = {
     "--mem-fraction-static": "0.2",
     "--disable-cuda-graph": None,
     "--skip-server-warmup": None,
+    "--sleep-on-idle": None,
 }
 """What any model needs here; a flag without a value is a switch."""
 
