@@ -207,10 +207,11 @@ def _launch(ours: argparse.Namespace, theirs: list[str]) -> int:
     load_plugins()
     server_args = _parse(theirs, ours.cachepawl_cpu)
     _check_checkpoint(server_args.model_path)
+    refuse_flags(server_args, BACKEND)  # as given, before SGLang complains of combinations
     with _one_line_errors(server_args.model_path):
         server_args.resolve_once()
     view = resolving_view(server_args)
-    refuse_flags(view, BACKEND)
+    refuse_flags(view, BACKEND)  # as resolved
     for line in notices(view, flag_names(theirs)):
         console.print(f"cachepawl: {line}")
     if not ours.cachepawl_dry_run:

@@ -153,8 +153,6 @@ class FramesMachine(RuleBasedStateMachine):
         for frame in fresh:
             naive.take(frame, KV)
         self.handed += count
-        stranded = naive.kinds().count(KV) * naive.full - len(naive.pages)
-        self.peaks[2] = max(self.peaks[2], stranded)
 
     @precondition(lambda self: any(self.naive.rows.values()))
     @rule(row=st.integers(1, ROWS), which=PICKS)
@@ -356,6 +354,8 @@ class FramesMachine(RuleBasedStateMachine):
         naive, counters = self.naive, self.real.counters
         self.peaks[0] = max(self.peaks[0], kinds.count(KV))
         self.peaks[1] = max(self.peaks[1], len(naive.states))
+        stranded = kinds.count(KV) * naive.full - len(naive.pages)
+        self.peaks[2] = max(self.peaks[2], stranded)
         assert (counters.kv_to_state, counters.state_to_kv) == (naive.to_state, naive.to_kv)
         assert (counters.pages_handed, counters.states_handed) == (self.handed, self.slots_handed)
         assert [counters.page_refusals, counters.state_refusals] == self.refused

@@ -53,9 +53,13 @@ def test_never_fewer_hits(both: Cell, tmp_path: Path) -> None:
     assert max(a.distance(b) for a, b in pairs) < TOLERANCE
 
 
-@pytest.mark.parametrize("both", everywhere(QUICK[:1], [Cell("qwen3_5", 1), Cell("falcon_h1", 16)]))
+@pytest.mark.parametrize("both", everywhere([Cell("nemotron_h", 1)], [Cell("qwen3_5", 1)]))
 def test_three_hundred_requests_in_the_same_memory(both: Cell, tmp_path: Path) -> None:
-    """Concurrent and mixed, against a small arena: no leak, no crash, as many hits in total."""
+    """Concurrent and mixed, against a small arena: no leak, no crash, as many hits in total.
+
+    At page 1 the tiny models' states fill their frames, as real models' nearly do at
+    page 16; a tiny model at page 16 would waste a third of every state's frame.
+    """
     jobs = _crowd(300)
     with running(both.family, both.page, tmp_path, pawl=False, limits=SMALL) as stock:
         theirs = stock.client.generate_many(jobs, 8)
