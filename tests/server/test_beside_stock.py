@@ -53,7 +53,7 @@ def test_never_fewer_hits(both: Cell, tmp_path: Path) -> None:
     assert max(a.distance(b) for a, b in pairs) < TOLERANCE
 
 
-@pytest.mark.parametrize("both", everywhere([Cell("nemotron_h", 1)], [Cell("qwen3_5", 1)]))
+@pytest.mark.parametrize("both", everywhere([Cell("nemotron_h", 1)], []))
 def test_three_hundred_requests_in_the_same_memory(both: Cell, tmp_path: Path) -> None:
     """Concurrent and mixed, against a small arena: no leak, no crash, as many hits in total.
 
@@ -76,7 +76,9 @@ def test_three_hundred_requests_in_the_same_memory(both: Cell, tmp_path: Path) -
     assert hits[0] >= hits[1]
 
 
-SMALL = Limits(total_tokens=3072, states=48, requests=8, context=2048, chunked_prefill=CHUNK)
+SMALL = Limits(total_tokens=1088, states=44, requests=8, context=2048, chunked_prefill=CHUNK)
+"""About 1 MiB for the tiny NemotronH, split between KV and states as SGLang's default
+--mamba-full-memory-ratio of 0.9 splits it."""
 
 
 def _stock_bytes(cell: Cell) -> int:
@@ -87,8 +89,8 @@ def _stock_bytes(cell: Cell) -> int:
     return (SMALL.total_tokens + cell.page) * entry + (SMALL.states + 1) * state
 
 
-_SIZES = {"nemotron_h": (512, 11264), "qwen3_5": (1024, 11264), "falcon_h1": (768, 15744)}
-"""Bytes of a token's KV and of a state of the tiny models, as the server prints them."""
+_SIZES = {"nemotron_h": (512, 11264)}
+"""Bytes of a token's KV and of a state of the tiny model, as the server prints them."""
 
 
 def _crowd(count: int) -> list[tuple[list[int], int]]:
