@@ -10,6 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from cachepawl.errors import ConfigError
 
+BACKEND = "cachepawl"
+"""Our name among SGLang's prefix caches (`--radix-cache-backend`)."""
 ENVIRONMENT = "CACHEPAWL_CONFIG"
 """Environment variable that carries the options, as JSON, to every child process.
 

@@ -14,7 +14,7 @@ from typing import Any
 from sglang.srt.runtime_context import get_memory
 
 from cachepawl.cache import HybridPrefixCache
-from cachepawl.config import ENVIRONMENT, Options
+from cachepawl.config import BACKEND, ENVIRONMENT, Options
 from cachepawl.errors import CachepawlError, ConfigError
 from cachepawl.policy.lru import LRU
 from cachepawl.pool.arena import Arena
@@ -28,7 +28,6 @@ from cachepawl_launch.sizing import ArenaSizer
 from cachepawl_launch.token_allocator import ArenaTokenAllocator
 
 logger = logging.getLogger(__name__)
-BACKEND = "cachepawl"
 POLICIES = {"lru": LRU}
 
 
@@ -145,9 +144,11 @@ class Assembly:
             assert token_per_req == 1, "speculative decoding is refused"
             allocator.expect_next(batch.req_pool_indices_cpu.numpy(), batch.seq_lens_cpu.numpy())
 
-    def after_allocation(self, batch: Any, lengths: list[int]) -> None:
+    def after_allocation(self, batch: Any, beyond: int) -> None:
+        """The checks of a step, if any are wanted."""
         if self.options.check_level and batch.tree_cache is self.tree_cache:
             assert self.tree_cache is not None
+            lengths = [n + beyond for n in batch.seq_lens_cpu.tolist()]
             self.tree_cache.check_step(batch.reqs, lengths)
 
     def start_forward(self, model_runner: Any) -> None:

@@ -17,12 +17,11 @@ from typing import Any
 from rich.console import Console
 
 from cachepawl import __version__
-from cachepawl.config import ENVIRONMENT, Options, make_options
+from cachepawl.config import BACKEND, ENVIRONMENT, Options, make_options
 from cachepawl.errors import CachepawlError, ConfigError
 from cachepawl_launch.cpu.flags import platform_args, serve_env
 from cachepawl_launch.cpu.platform_name import PLATFORM_NAME
 
-BACKEND = "cachepawl"
 PLUGIN = "cachepawl"
 USAGE_ERROR = 2
 
@@ -100,7 +99,7 @@ def parser() -> argparse.ArgumentParser:
     tests.add_argument(
         "--cachepawl-decision-log", metavar="FILE", help="append every decision to FILE.RANK"
     )
-    return p  # fmt: skip
+    return p
 
 
 def split_flags(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:

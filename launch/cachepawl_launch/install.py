@@ -8,10 +8,10 @@ import sglang
 from sglang.srt.mem_cache.registry import register_radix_cache_backend
 from sglang.srt.plugins.hook_registry import HookRegistry
 
-from cachepawl.config import Options
+from cachepawl.config import BACKEND, Options
 from cachepawl.errors import ConfigError
 from cachepawl_launch.adapter import CachepawlPrefixCache
-from cachepawl_launch.assembly import BACKEND, Assembly
+from cachepawl_launch.assembly import Assembly
 from cachepawl_launch.cpu import hooks
 from cachepawl_launch.cpu.platform_name import selected
 from cachepawl_patches import (

@@ -12,8 +12,8 @@ DECODE = "sglang.srt.mem_cache.allocation.alloc_for_decode"
 
 BeforeDecode = Callable[[Any, int], None]
 """`(batch, tokens per request)`, before a decode step allocates."""
-AfterAllocation = Callable[[Any, list[int]], None]
-"""`(batch, tokens per row now)`, after either allocation."""
+AfterAllocation = Callable[[Any, int], None]
+"""`(batch, tokens each row got beyond the batch's lengths)`, after either allocation."""
 
 
 def install(before_decode: BeforeDecode, after: AfterAllocation) -> None:
@@ -22,11 +22,11 @@ def install(before_decode: BeforeDecode, after: AfterAllocation) -> None:
     def around_decode(original: Any, batch: Any, token_per_req: int) -> Any:
         before_decode(batch, token_per_req)
         result = original(batch, token_per_req)
-        after(batch, [n + token_per_req for n in batch.seq_lens_cpu.tolist()])
+        after(batch, token_per_req)
         return result
 
     def after_extend(result: Any, batch: Any) -> None:
-        after(batch, batch.seq_lens_cpu.tolist())
+        after(batch, 0)
 
     HookRegistry.register(DECODE, around_decode, HookType.AROUND)
     HookRegistry.register(EXTEND, after_extend, HookType.AFTER)
