@@ -237,9 +237,9 @@ class CachepawlPrefixCache(BasePrefixCache):
         """Exactly these kinds, least recently used first."""
         start, counters = time.perf_counter(), self.cache.counters
         states_before = counters.evicted_states
-        tokens = self.cache.evict_tokens(params.num_tokens)
+        tokens = self.cache.evict_tokens(max(params.num_tokens, 0))
         gone = counters.evicted_states - states_before
-        self.cache.evict_states(params.mamba_num - gone)
+        self.cache.evict_states(max(params.mamba_num - gone, 0))
         self.update_eviction_metrics(tokens, start)
         return EvictResult(
             num_tokens_evicted=tokens, mamba_num_evicted=counters.evicted_states - states_before
