@@ -16,16 +16,22 @@ MLP = "mlp"
 MOE = "moe"
 
 
-def attention(f: Fields, hidden: int) -> Attention:
-    """GQA from `num_attention_heads`, `num_key_value_heads` and `head_dim`."""
+def attention(f: Fields, hidden: int, *, derived: tuple[str, ...] = ()) -> Attention:
+    """GQA from `num_attention_heads`, `num_key_value_heads` and `head_dim`.
+
+    Fields named in `derived` may be absent: then every query head has its own K and V,
+    and heads share `hidden` evenly.  Other families have defaults of their own, which
+    are not guessed.
+    """
     heads = f.positive("num_attention_heads")
-    kv_heads = f.positive("num_key_value_heads", default=heads)
+    own = heads if "num_key_value_heads" in derived else None
+    kv_heads = f.positive("num_key_value_heads", default=own)
     if heads % kv_heads:
         f.refuse("num_key_value_heads", f"give a divisor of num_attention_heads {heads}")
-    if f.has("head_dim") or f.has("attention_head_dim"):
-        dim = f.positive("head_dim", "attention_head_dim")
-    else:
+    if "head_dim" in derived and not f.has("head_dim"):
         dim = f.quotient("head_dim", hidden, "num_attention_heads", heads)
+    else:
+        dim = f.positive("head_dim", "attention_head_dim")
     return Attention(heads, kv_heads, dim, dim)
 
 

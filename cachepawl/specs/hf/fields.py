@@ -46,7 +46,8 @@ class Fields:
             if self.has(name):
                 return self._whole(name, self._values[name], least)
         if default is None:
-            self.refuse(names[0], f"give a whole number of at least {least}")
+            others = f" (or {', '.join(names[1:])})" if names[1:] else ""
+            self.refuse(names[0], f"give a whole number of at least {least}{others}")
         return default
 
     def _whole(self, name: str, value: object, least: int) -> int:

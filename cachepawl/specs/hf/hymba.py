@@ -24,7 +24,7 @@ def read_hymba(f: Fields, name: str) -> ModelSpec:
     if f.count("num_mamba", default=1) != 1:
         f.refuse("num_mamba", "only one Mamba branch a layer is read; give 1")
     scan, scan_cost = mamba1(f, hidden)
-    base = attention(f, hidden)
+    base = attention(f, hidden, derived=("head_dim",))
     attend = replace(
         base,
         head_dim=f.positive_or("kq_head_dim", base.head_dim),

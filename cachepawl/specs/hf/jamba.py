@@ -12,7 +12,7 @@ def read_jamba(f: Fields, name: str) -> ModelSpec:
     """A layer attends where `index % attn_layer_period == attn_layer_offset`."""
     hidden = f.positive("hidden_size")
     inner = f.positive("intermediate_size")
-    attend = attention(f, hidden)
+    attend = attention(f, hidden, derived=("head_dim",))
     scan, scan_cost = mamba1(f, hidden)
     total = f.positive("num_experts")
     dense = weights.mlp(hidden, inner)

@@ -43,13 +43,14 @@ def read_kimi_linear(f: Fields, name: str) -> ModelSpec:
 
 def _mlps(f: Fields, hidden: int, layers: int) -> list[int]:
     dense = weights.mlp(hidden, f.positive("intermediate_size"))
-    total = f.count("num_experts", default=0)
-    if not total:
+    if not f.has("moe_intermediate_size"):
         return [dense] * layers
     inner = f.positive("moe_intermediate_size")
     active = f.positive("num_experts_per_token", "num_experts_per_tok")
-    shared = f.count("num_shared_experts", "n_shared_experts", default=0)
-    sparse = experts(hidden, total, active, inner) + shared * weights.mlp(hidden, inner)
-    first = f.count("first_k_dense_replace", default=0)
+    shared = f.count("num_shared_experts", "n_shared_experts")
+    sparse = experts(hidden, f.positive("num_experts"), active, inner) + shared * weights.mlp(
+        hidden, inner
+    )
+    first = f.count("first_k_dense_replace")
     every = f.positive("moe_layer_freq", default=1)
     return [sparse if index >= first and index % every == 0 else dense for index in range(layers)]

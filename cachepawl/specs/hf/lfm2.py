@@ -15,7 +15,7 @@ def read_lfm2(f: Fields, name: str) -> ModelSpec:
     """Layer kinds from `layer_types`, else attention at `full_attn_idxs`."""
     hidden = f.positive("hidden_size")
     count = f.layers("num_hidden_layers")
-    attend = attention(f, hidden)
+    attend = attention(f, hidden, derived=("head_dim",))
     conv = ShortConv(hidden, f.positive("conv_L_cache"))
     mixers: dict[str, tuple[Mixer, int]] = {
         FULL: (attend, weights.attention(hidden, attend)),
@@ -33,18 +33,22 @@ def _layer(mixer: Mixer, cost: int, mlp: int) -> LayerSpec:
 def _kinds(f: Fields, layers: int) -> list[str]:
     if f.has("layer_types"):
         return f.words("layer_types", KINDS, layers)
+    if not f.has("full_attn_idxs"):
+        f.refuse("layer_types", f"give a list of {', '.join(KINDS)} (or full_attn_idxs)")
     full = f.indices("full_attn_idxs", layers)
     return [FULL if index in full else STATE for index in range(layers)]
 
 
 def _mlps(f: Fields, hidden: int, layers: int) -> list[int]:
     """Dense in the first `num_dense_layers`, experts after; dense throughout without experts."""
-    total = f.count("num_experts", default=0)
-    if not total:
+    if not f.has("moe_intermediate_size"):
         return [weights.mlp(hidden, _width(f))] * layers
     dense = weights.mlp(hidden, f.positive("intermediate_size"))
     sparse = experts(
-        hidden, total, f.positive("num_experts_per_tok"), f.positive("moe_intermediate_size")
+        hidden,
+        f.positive("num_experts"),
+        f.positive("num_experts_per_tok"),
+        f.positive("moe_intermediate_size"),
     )
     first = f.count("num_dense_layers")
     return [dense if index < first else sparse for index in range(layers)]

@@ -19,7 +19,7 @@ KINDS = {
 def read_falcon_h1(f: Fields, name: str) -> ModelSpec:
     """Attention and Mamba-2 side by side in every layer."""
     hidden = f.positive("hidden_size")
-    attend = attention(f, hidden)
+    attend = attention(f, hidden, derived=("head_dim",))
     scan = _mamba2(f, f.positive("mamba_d_ssm", default=expanded(f, hidden, "mamba_expand")))
     cost = weights.attention(hidden, attend) + weights.mamba2(hidden, scan)
     cost += weights.mlp(hidden, f.positive("intermediate_size"))
@@ -32,7 +32,7 @@ def read_granite(f: Fields, name: str) -> ModelSpec:
     hidden = f.positive("hidden_size")
     kinds = f.words("layer_types", KINDS, f.layers("num_hidden_layers"))
     mlp = weights.mlp(hidden, f.positive("shared_intermediate_size"))
-    total = f.count("num_local_experts", default=0)
+    total = f.count("num_local_experts")
     if total:
         active = f.positive("num_experts_per_tok")
         mlp += experts(hidden, total, active, f.positive("intermediate_size"))
@@ -49,7 +49,7 @@ def read_bamba(f: Fields, name: str) -> ModelSpec:
 
 
 def _in_turn(f: Fields, name: str, hidden: int, kinds: list[str], mlp: int) -> ModelSpec:
-    attend = attention(f, hidden)
+    attend = attention(f, hidden, derived=("head_dim",))
     layer = {FULL: LayerSpec((attend,), weights.attention(hidden, attend) + mlp)}
     if STATE in kinds:
         scan = _mamba2(f, expanded(f, hidden, "mamba_expand"))

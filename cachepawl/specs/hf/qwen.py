@@ -46,13 +46,15 @@ def _kinds(f: Fields, layers: int) -> list[str]:
 
 def _mlps(f: Fields, hidden: int, layers: int) -> list[int]:
     """Weights of every layer's MLP: experts with a gated shared one, or dense."""
-    total = f.count("num_experts", default=0)
-    if not total:
+    if not f.has("moe_intermediate_size"):
         return [weights.mlp(hidden, f.positive("intermediate_size"))] * layers
     sparse = experts(
-        hidden, total, f.positive("num_experts_per_tok"), f.positive("moe_intermediate_size")
+        hidden,
+        f.positive("num_experts"),
+        f.positive("num_experts_per_tok"),
+        f.positive("moe_intermediate_size"),
     )
-    shared = f.count("shared_expert_intermediate_size", default=0)
+    shared = f.count("shared_expert_intermediate_size")
     if shared:
         sparse += weights.mlp(hidden, shared) + hidden
     dense = f.indices("mlp_only_layers", layers) if f.has("mlp_only_layers") else frozenset()

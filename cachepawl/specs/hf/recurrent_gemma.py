@@ -15,7 +15,7 @@ KINDS = {"recurrent": STATE, "attention": FULL}
 def read_recurrent_gemma(f: Fields, name: str) -> ModelSpec:
     """`block_types` is repeated over the layers; `intermediate_size` counts gate and up."""
     hidden = f.positive("hidden_size")
-    attend = attention(f, hidden)
+    attend = attention(f, hidden, derived=("head_dim", "num_key_value_heads"))
     heads = attend.query_heads
     width = f.positive("lru_width", default=hidden)
     f.quotient("lru_width", width, "num_attention_heads", heads)

@@ -32,6 +32,7 @@ PRESETS = (
         config={
             "model_type": "mamba2",
             "hidden_size": 4096,
+            "intermediate_size": 8192,
             "num_hidden_layers": 64,
             "num_heads": 128,
             "head_dim": 64,
@@ -39,8 +40,8 @@ PRESETS = (
             "state_size": 128,
             "conv_kernel": 4,
         },
-        source="defaults of transformers' Mamba2Config, which are this model's; the same in a "
-        "copy of its config.json in NX-AI/mlstm_kernels",
+        source="defaults of transformers' Mamba2Config, which are this model's, and, with "
+        "intermediate_size, a copy of its config.json in NX-AI/mlstm_kernels",
         checked=Checked.INSTALLED,
     ),
 )

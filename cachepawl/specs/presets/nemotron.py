@@ -25,8 +25,8 @@ PRESETS = (
             "mamba_head_dim": 64,
             "hybrid_override_pattern": "M-M-M-M*-M-M-M-M-M*-M-M-M-M-M*-M-M-M-M-M*-M-M-M-M-M-",
         },
-        source="defaults of SGLang's NemotronHConfig, which are this model's; the same in "
-        "public copies of its config.json",
+        source="defaults of transformers' NemotronHConfig, the pattern SGLang's; both are this "
+        "model's, as public copies of its config.json show",
         checked=Checked.INSTALLED,
     ),
     Preset(
