@@ -90,6 +90,6 @@ def test_numbers_that_are_no_sizes() -> None:
 
 
 def test_borrowed_kv_takes_no_room() -> None:
-    borrower = Attention(8, 4, 32, 32, owns_kv=False)
+    borrower = Attention(8, 2, 32, 32, owns_kv=False)
     geometry = geometry_from_spec(mix(ATTEND, borrower, ATTEND), 16)
     assert geometry.kv.layers == 2

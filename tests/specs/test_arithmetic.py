@@ -81,6 +81,10 @@ def test_bytes_by_hand(dtype: ElementType, elements: int, expected: int) -> None
     assert dtype.bytes_of(elements) == expected
 
 
+def test_a_packed_row_without_scales_ends_on_a_byte() -> None:
+    assert [ElementType("int4", 4).bytes_of(n) for n in (0, 1, 2, 3)] == [0, 1, 1, 2]
+
+
 def test_packed_types_have_no_itemsize() -> None:
     assert [t.itemsize for t in (FP32, FP16, BF16, INT8, FP8_E4M3)] == [4, 2, 2, 1, 1]
     with pytest.raises(ConfigError, match=r"nvfp4 packs 4 bits in blocks of 16 .* one of: fp32"):

@@ -112,6 +112,27 @@ def test_zamba2_is_what_vllm_allocated() -> None:
     assert spec.with_dtypes(Dtypes(temporal=BF16)).state_bytes() == 54 * 686848
 
 
+def test_windows_by_hand() -> None:
+    samba = PRESETS["microsoft/Samba-1.3B"].spec()
+    assert samba.kv_bytes_per_token() == 0
+    assert samba.window_bytes_per_token() == 9 * 18 * (128 + 128) * 2
+    assert samba.state_bytes() == 9 * (4608 * 3 * 2 + 4608 * 16 * 4)
+    # 3 layers see all; of the 29 others, 14 groups of 2 or 3 share one layer's K and V.
+    hymba = PRESETS["nvidia/Hymba-1.5B-Instruct"].spec()
+    assert hymba.kv_bytes_per_token() == 3 * 5 * (64 + 128) * 2
+    assert hymba.window_bytes_per_token() == 14 * 5 * (64 + 128) * 2
+    assert len(hymba.windows) == 29
+    assert hymba.state_bytes() == 32 * (3200 * 3 * 2 + 3200 * 16 * 4)
+    gemma = PRESETS["google/recurrentgemma-9b"].spec()
+    assert gemma.window_bytes_per_token() == 12 * (256 + 256) * 2
+    assert gemma.state_bytes() == 26 * (4096 * 3 * 2 + 4096 * 4)
+
+
+def test_the_published_mamba2_by_hand() -> None:
+    spec = PRESETS["state-spaces/mamba2-2.7b"].spec()
+    assert spec.state_bytes() == 64 * ((5120 + 2 * 128) * 3 * 2 + 80 * 64 * 128 * 4)
+
+
 def test_a_preset_is_found_by_either_name() -> None:
     assert preset("qwen3.5-9b") is PRESETS["Qwen/Qwen3.5-9B"]
     assert preset("Qwen/Qwen3.5-9B") is PRESETS["Qwen/Qwen3.5-9B"]

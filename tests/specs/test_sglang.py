@@ -47,6 +47,9 @@ MAMBA = {"hidden_size": 768, "num_hidden_layers": 24, "state_size": 16, "conv_ke
 EXTRA = {
     "mamba-130m": {"model_type": "mamba", **MAMBA, "expand": 2, "time_step_rank": 48},
     "falcon-mamba-like": {"model_type": "falcon_mamba", **MAMBA, "intermediate_size": 1536},
+    "narrow-keys": {
+        **dict(PRESETS["Qwen/Qwen3.5-9B"].config), "linear_key_head_dim": 64,
+    },
     "one-group": {
         "model_type": "nemotron_h", "hidden_size": 64, "num_attention_heads": 8,
         "num_key_value_heads": 4, "head_dim": 16, "mamba_num_heads": 16, "mamba_head_dim": 16,

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 from transformers import CONFIG_MAPPING, AutoModelForCausalLM, DynamicCache
 
 from cachepawl.specs import ModelSpec, read_config
@@ -86,7 +87,10 @@ FAMILIES: dict[str, dict[str, Any]] = {
             "kda_layers": [1, 2, 4], "full_attn_layers": [3],
         },
     },
-    "lfm2": {"num_hidden_layers": 3, "layer_types": ["conv", "full_attention", "conv"]},
+    "lfm2": {
+        "intermediate_size": 600, "num_hidden_layers": 3,
+        "layer_types": ["conv", "full_attention", "conv"],
+    },
     "lfm2_moe": {
         "num_hidden_layers": 3, "layer_types": ["conv", "full_attention", "conv"], **EXPERTS,
         "num_dense_layers": 1,
@@ -97,9 +101,9 @@ FAMILIES: dict[str, dict[str, Any]] = {
 STATELESS = {"llama", "qwen3"}
 
 
-def build(family: str) -> Any:
+def build(family: str, **own: Any) -> Any:
     torch.manual_seed(0)
-    config = CONFIG_MAPPING[family](**COMMON | FAMILIES[family])
+    config = CONFIG_MAPPING[family](**COMMON | FAMILIES[family] | own)
     return AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16).eval()
 
 
@@ -181,6 +185,24 @@ def test_weights_are_the_models_matrices(family: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("family", "own"),
+    [
+        ("jamba", {"num_experts": 1, "num_experts_per_tok": 1}),
+        ("granitemoehybrid", {"num_local_experts": 0}),
+        ("zamba2", {"use_shared_attention_adapter": False}),
+        ("lfm2", {"block_auto_adjust_ff_dim": False}),
+        ("lfm2", {"block_ffn_dim_multiplier": 1.7}),
+        ("qwen3_next", {"decoder_sparse_step": 2}),
+        ("nemotron_h", {"moe_latent_size": 24}),
+        ("kimi_linear", {"q_lora_rank": 20}),
+    ],
+)
+def test_weights_of_variants(family: str, own: dict[str, Any], tmp_path: Path) -> None:
+    model = build(family, **own)
+    assert spec_of_saved(model, tmp_path).weights == matrices(model)
+
+
+@pytest.mark.parametrize(
     "family", ["mamba", "mamba2", "jamba", "qwen3_next", "lfm2", "kimi_linear"]
 )
 def test_the_oldest_column_of_a_convolution_is_never_read(family: str) -> None:
@@ -208,3 +230,29 @@ def test_a_text_tower_is_read_through_its_text_config(tmp_path: Path) -> None:
     alone = CONFIG_MAPPING["qwen3_5_text"](**text)
     alone.save_pretrained(tmp_path / "alone")
     assert read_config(tmp_path).layers == read_config(tmp_path / "alone").layers
+
+
+ALL_LATENT = {
+    **FAMILIES["kimi_linear"],
+    "linear_attn_config": {
+        "head_dim": 16, "num_heads": 2, "short_conv_kernel_size": 4,
+        "kda_layers": [], "full_attn_layers": [1, 2, 3, 4],
+    },
+    "first_k_dense_replace": 4,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("family", "own"), [("llama", {}), ("qwen3", {}), ("kimi_linear", ALL_LATENT)]
+)
+def test_flops_are_those_torch_counts(family: str, own: dict[str, Any], tmp_path: Path) -> None:
+    """Attention alone, where torch counts all (query, key) pairs, masked ones too."""
+    model = build(family, **own)
+    config = model.config
+    model.set_attn_implementation("eager")
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        model(torch.arange(1, TOKENS + 1)[None], use_cache=False, logits_to_keep=1)
+    spec = spec_of_saved(model, tmp_path)
+    head = 2 * config.hidden_size * config.vocab_size
+    masked = TOKENS * (TOKENS - 1) // 2 * sum(a.pair_flops for a in spec.full_attention)
+    assert spec.prefill_flops(TOKENS) + masked + head == counter.get_total_flops()
