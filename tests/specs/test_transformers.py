@@ -96,9 +96,10 @@ FAMILIES: dict[str, dict[str, Any]] = {
         "num_dense_layers": 1,
     },
     "llama": {"num_hidden_layers": 2},
+    "qwen2": {"num_hidden_layers": 2},
     "qwen3": {"num_hidden_layers": 2, "head_dim": 24},
 }  # fmt: skip
-STATELESS = {"llama", "qwen3"}
+STATELESS = {"llama", "qwen2", "qwen3"}
 
 
 def build(family: str, **own: Any) -> Any:
