@@ -153,12 +153,10 @@ class CachepawlPrefixCache(BasePrefixCache):
 
     # -- admission, asked by the prefill budget -----------------------------------------
 
-    def chunk_stop(self, extend_len: int, chunk_limit: int | None) -> int | None:
-        """Where the candidate's first chunk should end for one more snapshot, or None."""
+    def chunk_stop(self) -> int | None:
+        """Tokens of the candidate's first chunk, ended for one more snapshot, or None."""
         look = self._latest
-        if look is None or chunk_limit is None or extend_len > chunk_limit:
-            return None
-        return self.plan.first_stop(look.prompt, look.usable, look.branch)
+        return None if look is None else self.plan.first_stop(look.prompt, look.usable, look.branch)
 
     def refused(self, *, nothing_pending: bool) -> None:
         """The candidate did not fit.  On an idle server only its own prefix is in the way."""
