@@ -186,7 +186,7 @@ class RadixTree(Trie):
         root = self.root
         if receipt not in self.open_locks:
             spent = receipt.owner is None
-            what = "was spent before" if spent else "was not made by this tree"
+            what = "was spent before" if spent else "is forged or belongs to another tree"
             raise LockError(f"{receipt!r} {what}: spend each receipt once, on the tree it is from")
         self.open_locks.remove(receipt)
         receipt.owner = None
@@ -257,7 +257,7 @@ class RadixTree(Trie):
         matched = at // self.token_bytes
         refuse_insert(self, key, pages, owned_from, matched, state, window)
         if not length:
-            return InsertResult(node, 0, NO_PAGES, False, NO_PAGES)
+            return InsertResult(node, 0, NO_PAGES, False)
         known = max(matched - owned_from, 0) // self.page_tokens
         fresh = pages.slice(known, pages.count)
         self._claim(pages, fresh, window)
@@ -383,7 +383,7 @@ class RadixTree(Trie):
         slot = self._drop_state(node)
         node.state_gone = Gone(self._clock, by)
         self._chill(node)
-        return Freed(NO_PAGES, (slot,), 0, NO_PAGES)
+        return Freed(NO_PAGES, (slot,), 0)
 
     def evict_window(self, node: Node, by: str = "") -> Freed:
         """Free the window pages of a node, not its full KV.  O(1).
