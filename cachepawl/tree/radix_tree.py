@@ -13,7 +13,7 @@ moves a node), never the size of the tree.
 
 from __future__ import annotations
 
-from cachepawl.errors import LockError
+from cachepawl.errors import ArgumentError, LockError
 from cachepawl.tree.checks import check_counters, check_everything
 from cachepawl.tree.hashes import edge_hashes
 from cachepawl.tree.locks import Lock
@@ -259,8 +259,8 @@ class RadixTree(Trie):
         if not length:
             return InsertResult(node, 0, NO_PAGES, False)
         known = max(matched - owned_from, 0) // self.page_tokens
-        fresh = pages.slice(known, pages.count)
-        self._claim(pages, fresh, window)
+        duplicates, fresh = pages.split(min(known, pages.count)) if known else (NO_PAGES, pages)
+        self._claim(duplicates, fresh, window)
         self._clock = stamp = self._clock + 1
         if node.end > matched:
             node = self._split(node, matched)
@@ -275,20 +275,18 @@ class RadixTree(Trie):
             self.state_list.lift(node, stamp)
         spare = self._fill_windows(node, window, stamp)
         self._lift_inserted(node, stamp, grows)
-        duplicates = pages.slice(0, known) if known else NO_PAGES
         return InsertResult(node, matched, duplicates, taken, spare)
 
-    def _claim(self, pages: Runs, fresh: Runs, window: WindowPart | None) -> None:
+    def _claim(self, duplicates: Runs, fresh: Runs, window: WindowPart | None) -> None:
         """Own what is new.  OwnershipError, and no change, where something is owned already."""
-        self.owned_pages.claim(pages)
-        if fresh is not pages:
-            self.owned_pages.release(pages.slice(0, pages.count - fresh.count))
-        if window is not None:
-            try:
+        self.owned_pages.claim(fresh)
+        try:
+            self.owned_pages.refuse_owned(duplicates)
+            if window is not None:
                 self.owned_windows.claim(window.pages)
-            except Exception:
-                self.owned_pages.release(fresh)
-                raise
+        except ArgumentError:
+            self.owned_pages.release(fresh)
+            raise
 
     def _fill_windows(self, node: Node, part: WindowPart | None, stamp: int) -> Runs:
         if self.windows is None:
