@@ -1,0 +1,282 @@
+"""Our tree and SGLang's under the same operations: everything said must be equal, page by page.
+
+Whoever chooses what to evict, the other evicts the same, so both hold the same prefixes, the
+same page and slot ids at all times, and hit lengths and sizes are compared as they are.  What
+differs on purpose is bridged in one named place each:
+
+EDGES          SGLang splits an edge where a match ends in it, we only where an insert does.
+               So SGLang may have several edges where we have one: we evict one, it evicts
+               the chain of them.
+SPLIT_ALIKE    In a tree without states a lock may end at such a split.  There, if asked
+               (`split_alike`), an insert that brings no page splits ours as well; if not
+               asked, only whole edges are locked.
+COLD_PARENTS   Our eviction of a leaf takes parents along that nothing can use any more.
+WHOLE_LEAF     SGLang's eviction of a leaf's state takes the leaf; ours takes the state.
+STATELESS      SGLang's core with states refuses an insert without one: it is given one, which
+               is then taken away.  Where a lock would keep it, the insert brings a state.
+LIMIT          SGLang's limit hides the rest of the key; ours limits `usable_len` alone.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from itertools import count
+from typing import Any, NamedTuple
+
+from paths import Path, cut, key_of, key_to
+from theirs import NOTHING, Left, Theirs
+from walk import DEPTH, Paths
+
+from cachepawl.tree import Freed, Lock, Node, RadixTree
+from cachepawl.types import NO_PAGES, Key, Runs
+
+
+class Cell(NamedTuple):
+    """What is compared with what."""
+
+    core: str
+    page: int
+    has_states: bool
+    split_alike: bool = False
+
+    def __str__(self) -> str:
+        kinds = "full+mamba" if self.has_states else "full"
+        return f"{self.core}-{kinds}-page{self.page}" + ("-split" if self.split_alike else "")
+
+
+class Held(NamedTuple):
+    """One lock, in both trees."""
+
+    ours: Lock
+    theirs: Any
+
+
+class Lockstep:
+    """Both trees.  Each verb does it in both and compares; `agree` compares what is left."""
+
+    def __init__(self, cell: Cell, tree_type: type[RadixTree] = RadixTree) -> None:
+        self.cell = cell
+        self.size = cell.page
+        self.ours = tree_type(cell.page, has_states=cell.has_states)
+        self.theirs = Theirs(cell.core, cell.page, has_states=cell.has_states)
+        self.locks: list[Held] = []
+        self.fresh_page = count(1)
+        self.fresh_slot = count(1)
+        self.done: Counter[str] = Counter()
+
+    # What both hold
+
+    def sizes(self) -> tuple[int, int, int, int]:
+        tree = self.ours
+        return tree.full_evictable, tree.full_protected, tree.state_evictable, tree.state_protected
+
+    def agree(self) -> None:
+        """Sizes are equal, and nobody has lost anything on the way."""
+        assert self.sizes() == self.theirs.sizes()
+        assert self.theirs.taken() == NOTHING
+
+    def nodes(self) -> list[Node]:
+        return list(self.ours.walk())
+
+    def key_to(self, node: Node) -> Key:
+        return key_to(node, self.size)
+
+    # Looking up and publishing
+
+    def match(self, path: Path, tail: int = 0, limit: int | None = None) -> int:
+        """Hit lengths, and the pages that a request would be given."""
+        key = key_of(path, self.size, tail)
+        hit = self.ours.match(key, limit)
+        found = self.theirs.match(key, limit)
+        seen = hit.kv_len
+        if limit is not None:
+            seen = min(seen, limit - limit % self.size)  # LIMIT
+        assert (hit.usable_len, seen) == (found.usable, found.kv)
+        pages = self.ours.path_pages(hit.node).slice(0, hit.usable_len // self.size)
+        assert list(pages) == self.theirs.path_pages(found.node)
+        if self.cell.split_alike and seen:  # SPLIT_ALIKE
+            split = self.ours.insert(cut(key, seen), NO_PAGES, owned_from=seen, state=None)
+            assert (split.matched_len, split.node.end) == (seen, seen)
+        self.done["match"] += 1
+        self.done["hit"] += hit.usable_len > 0
+        return hit.usable_len
+
+    def insert(self, path: Path, first: int, with_state: bool) -> None:
+        """Publish all of a key; pages from the `first` on (or the hit, if less) are our own."""
+        key, length = key_of(path, self.size), len(path) - 1
+        known = self.ours.peek(key).kv_len // self.size
+        first = min(first, known)
+        own = [next(self.fresh_page) for _ in range(length - first)]
+        deepest = self.ours.peek(key).deepest
+        with_state |= deepest.state_lock > 0  # STATELESS
+        slot = next(self.fresh_slot) if with_state and self.cell.has_states and length else None
+        cached = list(self.ours.path_pages(deepest))[:first]
+        done = self.ours.insert(key, Runs.of_pages(own), owned_from=first * self.size, state=slot)
+        spare = slot if slot is not None and not done.state_taken else None
+        bare = slot is None and self.cell.has_states and length > 0  # STATELESS
+        lent = next(self.fresh_slot) if bare else slot
+        matched = self.theirs.insert(key, cached + own, first * self.size, lent)
+        left = self.theirs.taken()
+        if bare and lent not in left.states:
+            others = [self.key_to(node) for node in self.nodes() if node.state is not None]
+            self.theirs.drop_state(key, others)
+            left = Left(left.pages, self.theirs.taken().states)
+        assert matched == done.matched_len
+        assert left.pages == tuple(sorted(done.duplicates))
+        assert left.states == tuple(item for item in (spare, lent if bare else None) if item)
+        assert list(self.ours.path_pages(done.node)) == self.theirs.path_pages(
+            self.theirs.node(key) if length else self.theirs.match(key).node
+        )
+        self.done["insert"] += 1
+        self.done["insert without a state"] += bare
+
+    # Locks
+
+    def lock(self, path: Path, keep_state: bool, deepest: bool) -> None:
+        """Lock what a match would use, or the deepest node, state or not."""
+        key = key_of(path, self.size)
+        hit = self.ours.peek(key)
+        node = hit.deepest if deepest else hit.node
+        key = self.key_to(node)
+        if node is not self.ours.root and not self.theirs.ends_at(key):
+            return  # cannot be: all our ends are SGLang's
+        theirs = self.theirs.node(key) if key.tokens else self.theirs.match(Key(b"")).node
+        locked = self.ours.lock(node) if keep_state else self.ours.lock_path(node)
+        before = self.theirs.sizes()[0]
+        receipt = self.theirs.lock(theirs, keep_state=keep_state)
+        pinned = sum(runs.count for runs in locked.pinned) * self.size
+        assert pinned == before - self.theirs.sizes()[0]
+        self.locks.append(Held(locked.receipt, receipt))
+        self.done["lock"] += 1
+
+    def unlock(self, which: int) -> None:
+        if not self.locks:
+            return
+        held = self.locks.pop(which % len(self.locks))
+        before = self.theirs.sizes()[0]
+        released = self.ours.unlock(held.ours)
+        self.theirs.unlock(held.theirs)
+        freed = sum(runs.count for runs in released) * self.size
+        assert freed == self.theirs.sizes()[0] - before
+        self.done["unlock"] += 1
+
+    # Evicting
+
+    def evict_kv(self, which: int | None = None) -> None:
+        """Our choice of a leaf (None), or any leaf that may go."""
+        if which is None:
+            node = self.ours.kv_victim()
+        else:
+            leaves = [n for n in self.nodes() if not n.children and not n.full_lock]
+            node = leaves[which % len(leaves)] if leaves else None
+        if node is None:
+            assert self.ours.full_evictable == self.theirs.sizes()[0] == 0
+            assert self.theirs.evict_kv(1) == 0
+            return
+        self._follow_kv(node)
+        self.done["evict kv"] += 1
+
+    def _follow_kv(self, node: Node, gone: Left = NOTHING) -> Freed:
+        """Evict a leaf of ours; of SGLang's the same, of which `gone` has left already."""
+        key = self.key_to(node)
+        freed = self.ours.evict_kv(node)
+        stop = len(key.tokens) // 8 - freed.pages.count * self.size
+        length = self.theirs._find(key)[0]
+        if length > stop:  # EDGES, COLD_PARENTS
+            self.theirs.drop_kv(cut(key, length), stop)
+        left = self.theirs.taken()
+        pages = tuple(page for page in gone.pages if page in set(freed.pages))
+        states = tuple(slot for slot in gone.states if slot in freed.states)
+        self._same(freed, Left(left.pages + pages, left.states + states))
+        return freed
+
+    def _same(self, freed: Freed, left: Left) -> None:
+        assert tuple(sorted(freed.pages)) == tuple(sorted(left.pages))
+        assert tuple(sorted(freed.states)) == tuple(sorted(left.states))
+
+    def evict_state(self, which: int | None = None) -> None:
+        """Our choice of a state (None), or any that may go."""
+        holders = [n for n in self.nodes() if n.state is not None]
+        if which is None:
+            node = self.ours.state_victim()
+        else:
+            free = [n for n in holders if not n.state_lock]
+            node = free[which % len(free)] if free else None
+        if node is None:
+            assert self.ours.state_evictable == self.theirs.sizes()[2] == 0
+            assert not self.cell.has_states or self.theirs.evict_states(1) == 0
+            return
+        others = [self.key_to(n) for n in holders if n is not node]
+        self.theirs.drop_state(self.key_to(node), others)
+        self._same(self.ours.evict_state(node), self.theirs.taken())
+        self.done["evict state"] += 1
+
+    def evict_theirs(self, tokens: int, states: int) -> None:
+        """SGLang's choice, for tokens or for states: ours evicts the same, whole edges at a time.
+
+        SGLang counts what leaves, until it is enough or nothing is left.
+        """
+        room = self.theirs.sizes()
+        said = self.theirs.evict_kv(tokens) if tokens else self.theirs.evict_states(states)
+        gone = self.theirs.taken()
+        if tokens:
+            assert said == len(gone.pages) * self.size >= min(tokens, room[0])
+        else:
+            assert said == len(gone.states) == min(states, room[2])
+        pages = set(gone.pages)
+        for node in sorted(self.nodes(), key=lambda n: -n.end):
+            if node.parent is None:
+                continue  # a parent that ours has taken along
+            slot = node.state
+            if pages.intersection(node.pages):
+                freed = self._follow_kv(node, gone)  # EDGES, COLD_PARENTS
+                pages.difference_update(freed.pages)
+            elif slot is not None and slot in gone.states:
+                assert self.ours.evict_state(node).states == (slot,)
+        assert not pages
+        self.done["SGLang's choice"] += 1
+
+    def reset(self) -> None:
+        """Only without locks: ours refuses otherwise, SGLang does not ask."""
+        while self.locks:
+            self.unlock(0)
+        self.ours.reset()
+        self.theirs.reset()
+        self.done["reset"] += 1
+
+    def check(self) -> None:
+        """Both trees' own invariants."""
+        self.ours.check(2)
+        self.theirs.check()
+
+    # The walk
+
+    def moves(self, paths: Paths) -> list[tuple[int, Callable[[], object]]]:
+        draw, r = paths.draw, paths.random
+
+        def match() -> None:
+            limit = r.randrange(DEPTH * self.size + 2) if r.random() < 0.3 else None
+            self.match(draw(), r.randrange(self.size), limit)
+
+        def when_full(move: Callable[[], object]) -> Callable[[], object]:
+            """Let the trees grow to some tens of nodes."""
+            return lambda: move() if r.randrange(60) < self.ours.num_nodes else None
+
+        moves: list[tuple[int, Callable[[], object]]] = [
+            (30, match),
+            (24, lambda: self.insert(draw(), r.randrange(DEPTH + 1), r.random() < 0.8)),
+            (8, lambda: self.lock(draw(), r.random() < 0.7, r.random() < 0.3)),
+            (9, lambda: self.unlock(r.randrange(99))),
+            (8, when_full(self.evict_kv)),
+            (8, when_full(lambda: self.evict_kv(r.randrange(999)))),
+            (5, when_full(lambda: self.evict_theirs(r.randrange(1, 4 * self.size), 0))),
+            (1, lambda: self.reset() if r.random() < 0.05 else None),
+        ]
+        if self.cell.has_states:
+            moves += [
+                (5, when_full(self.evict_state)),
+                (5, when_full(lambda: self.evict_state(r.randrange(999)))),
+                (2, when_full(lambda: self.evict_theirs(0, r.randrange(1, 4)))),
+            ]
+        return moves
