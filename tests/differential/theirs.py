@@ -153,7 +153,6 @@ class Theirs:
 
         A state that is not taken counts as freed.
         """
-        before = len(pages) * self.page
         done = self.cache.insert(
             InsertParams(
                 key=self._key(key),
@@ -162,7 +161,6 @@ class Theirs:
                 prev_prefix_len=owned_from,
             )
         )
-        assert before == len(key.tokens) // 8
         if state is not None and done.mamba_exist:
             self.rows.mamba_allocator.gone.append(state)
         return int(done.prefix_len)
