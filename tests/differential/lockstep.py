@@ -14,6 +14,8 @@ COLD_PARENTS   Our eviction of a leaf takes parents along that nothing can use a
 WHOLE_LEAF     SGLang's eviction of a leaf's state takes the leaf; ours takes the state.
 STATELESS      SGLang's core with states refuses an insert without one: it is given one, which
                is then taken away.  Where a lock would keep it, the insert brings a state.
+WINDOWS        Where SGLang has sliding windows and ours has none, all windows stay resident, so
+               none may change a hit; their pages go with the KV, and are checked for that.
 LIMIT          SGLang's limit hides the rest of the key; ours limits `usable_len` alone.
 """
 
@@ -39,9 +41,12 @@ class Cell(NamedTuple):
     page: int
     has_states: bool
     split_alike: bool = False
+    window: int | None = None
+    """Tokens of SGLang's sliding window, of which nothing is ever evicted alone."""
 
     def __str__(self) -> str:
-        kinds = "full+mamba" if self.has_states else "full"
+        kinds = "full" + f"+swa{self.window}" * (self.window is not None)
+        kinds += "+mamba" * self.has_states
         return f"{self.core}-{kinds}-page{self.page}" + ("-split" if self.split_alike else "")
 
 
@@ -59,7 +64,7 @@ class Lockstep:
         self.cell = cell
         self.size = cell.page
         self.ours = tree_type(cell.page, has_states=cell.has_states)
-        self.theirs = Theirs(cell.core, cell.page, has_states=cell.has_states)
+        self.theirs = Theirs(cell.core, cell.page, has_states=cell.has_states, window=cell.window)
         self.locks: list[Held] = []
         self.fresh_page = count(1)
         self.fresh_slot = count(1)

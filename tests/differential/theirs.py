@@ -10,6 +10,7 @@ from array import array
 from typing import Any, NamedTuple
 
 import torch
+from sglang.srt.mem_cache.allocator.swa import SWATokenToKVPoolAllocator
 from sglang.srt.mem_cache.base_prefix_cache import EvictParams, InsertParams, MatchPrefixParams
 from sglang.srt.mem_cache.radix_cache import RadixKey
 from sglang.srt.mem_cache.unified_cache.component_type import ComponentType
@@ -17,7 +18,7 @@ from sglang.srt.mem_cache.unified_cache.component_type import ComponentType
 from benchmarks.sglang_tree import StubRows, StubTokens, make_cache
 from cachepawl.types import Key
 
-FULL, MAMBA = ComponentType.FULL, ComponentType.MAMBA
+FULL, MAMBA, SWA = ComponentType.FULL, ComponentType.MAMBA, ComponentType.SWA
 NAMESPACES: dict[bytes, dict[str, str]] = {
     b"": {},
     b"x": {"extra_key": "x"},
@@ -31,9 +32,18 @@ class Left(NamedTuple):
 
     pages: tuple[int, ...] = ()
     states: tuple[int, ...] = ()
+    window: tuple[int, ...] = ()
+    """Pages of the sliding-window layers."""
 
 
 NOTHING = Left()
+
+
+class WindowPart(NamedTuple):
+    """The caller's pages of the window layers: from depth `start` to the end of the key."""
+
+    start: int
+    pages: list[int]
 
 
 class Found(NamedTuple):
@@ -52,16 +62,69 @@ class Pages(StubTokens):
         self.gone: list[int] = []
 
     def free(self, free_index: torch.Tensor) -> None:
-        ids = free_index.tolist()
-        size = self.page_size
-        pages = [first // size for first in ids[::size]]
-        whole = [page * size + offset for page in pages for offset in range(size)]
-        assert ids == whole, f"SGLang freed {ids}: not whole pages of {size}"
-        self.gone += pages
+        self.gone += self.pages(free_index)
 
     def free_segment(self, free_index: torch.Tensor, *, start_pos: int) -> None:
         assert start_pos == 0
         self.free(free_index)
+
+    def pages(self, ids: torch.Tensor) -> list[int]:
+        """Token ids as pages, of which there must be no parts."""
+        size, tokens = self.page_size, ids.tolist()
+        pages = [first // size for first in tokens[::size]]
+        whole = [page * size + offset for page in pages for offset in range(size)]
+        assert tokens == whole, f"SGLang speaks of {tokens}: not whole pages of {size}"
+        return pages
+
+
+class WindowedPages(SWATokenToKVPoolAllocator):
+    """`Pages` of two pools, for full attention and for sliding windows.
+
+    SGLang names a page of the window pool by the page of the full pool that it goes with.
+    """
+
+    def __init__(self, page: int) -> None:
+        self.page_size = page
+        self.device = "cpu"
+        self.full_attn_allocator = Pages(page)
+        self.window_of: dict[int, int] = {}
+        self.gone = self.full_attn_allocator.gone
+        self.gone_window: list[int] = []
+        self._swa_req_ring = False
+
+    def pages(self, ids: torch.Tensor) -> list[int]:
+        return self.full_attn_allocator.pages(ids)
+
+    def translate_swa_indices_for_transfer(self, kv_indices: torch.Tensor) -> torch.Tensor:
+        window = [self.window_of[page] for page in self.pages(kv_indices)]
+        return tokens_of(window, self.page_size)
+
+    def set_full_to_swa_mapping(
+        self, full_indices: torch.Tensor, swa_indices: torch.Tensor
+    ) -> None:
+        pairs = zip(self.pages(full_indices), self.pages(swa_indices), strict=True)
+        self.window_of.update(pairs)
+
+    def clear_full_to_swa_mapping(self, full_indices: torch.Tensor) -> None:
+        for page in self.pages(full_indices):
+            self.window_of.pop(page, None)
+
+    def free_swa_segment(self, free_index: torch.Tensor, *, start_pos: int) -> None:
+        for page in self.pages(free_index):
+            if page in self.window_of:
+                self.gone_window.append(self.window_of.pop(page))
+
+    def free_full_segment(self, free_index: torch.Tensor, *, start_pos: int) -> None:
+        self.gone += self.pages(free_index)
+
+    def free_segment(self, free_index: torch.Tensor, *, start_pos: int) -> None:
+        self.free_swa_segment(free_index, start_pos=start_pos)
+        self.free_full_segment(free_index, start_pos=start_pos)
+
+
+def tokens_of(pages: list[int], size: int) -> torch.Tensor:
+    first = torch.tensor(pages, dtype=torch.int64).reshape(-1, 1) * size
+    return (first + torch.arange(size)).reshape(-1)
 
 
 class States:
@@ -82,13 +145,17 @@ class Rows(StubRows):
 class Theirs:
     """One cache.  Valid inside `benchmarks.sglang_tree.sglang_context` of its page."""
 
-    def __init__(self, core: str, page: int, *, has_states: bool) -> None:
+    def __init__(
+        self, core: str, page: int, *, has_states: bool, window: int | None = None
+    ) -> None:
+        """`window`: tokens of the sliding window, if the model has one."""
         self.page = page
         self.has_states = has_states
-        self.pool = Pages(page)
+        self.window = window
+        self.pool = Pages(page) if window is None else WindowedPages(page)
         self.rows = Rows()
-        components = (FULL, MAMBA) if has_states else (FULL,)
-        self.cache = make_cache(core, page, self.rows, self.pool, components)
+        components = [FULL, *([SWA] if window else []), *([MAMBA] if has_states else [])]
+        self.cache = make_cache(core, page, self.rows, self.pool, tuple(components), window=window)
 
     # Between the two worlds
 
@@ -96,16 +163,13 @@ class Theirs:
         tokens = array("q", key.tokens)
         return RadixKey(tokens, limit=limit, **NAMESPACES[key.namespace])
 
-    def _tokens(self, pages: list[int]) -> torch.Tensor:
-        first = torch.tensor(pages, dtype=torch.int64).reshape(-1, 1) * self.page
-        return (first + torch.arange(self.page)).reshape(-1)
-
     def taken(self) -> Left:
         """What was freed since the last call."""
-        states = self.rows.mamba_allocator.gone
-        left = Left(tuple(sorted(self.pool.gone)), tuple(sorted(states)))
-        self.pool.gone.clear()
-        states.clear()
+        window = self.pool.gone_window if isinstance(self.pool, WindowedPages) else []
+        lists = self.pool.gone, self.rows.mamba_allocator.gone, window
+        left = Left(*(tuple(sorted(gone)) for gone in lists))
+        for gone in lists:
+            gone.clear()
         return left
 
     def _find(self, key: Key) -> tuple[int, int, int]:
@@ -148,19 +212,31 @@ class Theirs:
         ids = self.cache.path_device_indices(node)
         return (ids[:: self.page] // self.page).tolist()
 
-    def insert(self, key: Key, pages: list[int], owned_from: int, state: int | None) -> int:
+    def insert(
+        self,
+        key: Key,
+        pages: list[int],
+        owned_from: int,
+        state: int | None,
+        window: WindowPart | None = None,
+    ) -> int:
         """Publish; `pages` are those of the whole key.  The tokens that were cached.
 
-        A state that is not taken counts as freed.
+        A state that is not taken counts as freed.  With windows, and without a part given,
+        each of the caller's pages has one for the window layers, of the same number.
         """
-        done = self.cache.insert(
-            InsertParams(
-                key=self._key(key),
-                value=self._tokens(pages),
-                mamba_value=None if state is None else torch.tensor([state]),
-                prev_prefix_len=owned_from,
-            )
+        params = InsertParams(
+            key=self._key(key),
+            value=tokens_of(pages, self.page),
+            mamba_value=None if state is None else torch.tensor([state]),
+            prev_prefix_len=owned_from,
         )
+        if isinstance(self.pool, WindowedPages):
+            own = pages[owned_from // self.page :]
+            part = window or WindowPart(owned_from, own)
+            params.set_evicted_seqlen(SWA, part.start)
+            self.pool.window_of.update(zip(own[len(own) - len(part.pages) :], part.pages))
+        done = self.cache.insert(params)
         if state is not None and done.mamba_exist:
             self.rows.mamba_allocator.gone.append(state)
         return int(done.prefix_len)
@@ -180,6 +256,18 @@ class Theirs:
         """SGLang's choice of states, until so many are free.  How many were."""
         return int(self.cache.evict(EvictParams(mamba_num=count)).mamba_num_evicted)
 
+    def evict_window(self, tokens: int) -> int:
+        """SGLang's choice of windows, until so many tokens are free.  How many were."""
+        return int(self.cache.evict(EvictParams(swa_num_tokens=tokens)).swa_num_tokens_evicted)
+
+    def release_window(self, receipt: Any) -> None:
+        """Give up the window part of a lock early."""
+        self.cache.release_swa(receipt)
+
+    def window_sizes(self) -> tuple[int, int]:
+        """Window KV evictable and protected, in tokens."""
+        return self.cache.swa_evictable_size(), self.cache.swa_protected_size()
+
     def drop_kv(self, key: Key, stop: int) -> None:
         """Evict the leaf that ends where the key does, and its ancestors down to depth `stop`."""
         core = self.cache.tree_core
@@ -197,8 +285,8 @@ class Theirs:
         SGLang has no such verb.  All other states are locked, so it has no choice; and so is
         the node's KV, else it would take the whole leaf.  Its locks do not change its order.
         """
-        held = [self.cache.lock(self.node(other), (FULL,)) for other in others]
-        held.append(self.cache.lock(self.node(key), (MAMBA,)))
+        held = [self.cache.lock(self.node(other), (FULL, SWA)) for other in others]
+        held.append(self.cache.lock(self.node(key), (MAMBA, SWA)))
         assert self.evict_states(1) == 1
         for receipt in held:
             self.cache.unlock(receipt)
