@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from cachepawl.errors import InvariantError, LockError, OutOfPages
+from cachepawl.errors import ArgumentError, InvariantError, LockError, OutOfPages
 from cachepawl.observe.counters import CacheCounters
 from cachepawl.policy.base import EvictionPolicy, Victim, evict
 from cachepawl.policy.lru import LRU, LRU_KV, LRU_STATE
@@ -115,7 +115,11 @@ class HybridPrefixCache:
         return pages * self.geometry.page_tokens
 
     def make_room_for_pages(self, pages: int) -> bool:
-        """Evict until `pages` are available; False, and nothing evicted, if they can't be."""
+        """Evict until `pages` are available; False, and nothing evicted, if they can't be.
+
+        ArgumentError for a negative number.
+        """
+        _require_budget(pages, "pages")
         frames = self.frames
         if frames.obtainable_pages(self.tree.state_evictable) < pages:
             return False
@@ -126,7 +130,11 @@ class HybridPrefixCache:
         return True
 
     def make_room_for_states(self, states: int) -> bool:
-        """Evict until so many slots are available; False, and nothing evicted, if they can't be."""
+        """Evict until so many slots are available; False, and nothing evicted, if they can't be.
+
+        ArgumentError for a negative number.
+        """
+        _require_budget(states, "states")
         frames = self.frames
         if not frames.fits(0, states, self.tree.state_evictable):
             return False
@@ -139,14 +147,22 @@ class HybridPrefixCache:
         return True
 
     def evict_tokens(self, tokens: int) -> int:
-        """Evict at least so many tokens of KV, leaf by leaf; returns how many went."""
+        """Evict at least so many tokens of KV, leaf by leaf; returns how many went.
+
+        ArgumentError for a negative number.
+        """
+        _require_budget(tokens, "tokens")
         before = self.counters.evicted_tokens
         while self.counters.evicted_tokens - before < tokens and self._evict_next(LRU_KV):
             pass
         return self.counters.evicted_tokens - before
 
     def evict_states(self, states: int) -> int:
-        """Evict at least so many states; returns how many went."""
+        """Evict at least so many states; returns how many went.
+
+        ArgumentError for a negative number.
+        """
+        _require_budget(states, "states")
         before = self.counters.evicted_states
         while self.counters.evicted_states - before < states and self._evict_next(LRU_STATE):
             pass
@@ -156,11 +172,11 @@ class HybridPrefixCache:
         victim = policy.victim(self.tree)
         if victim is None:
             return False
-        self._evict(victim)
+        self._evict(victim, policy.name)
         return True
 
-    def _evict(self, victim: Victim) -> None:
-        freed = evict(self.tree, victim)
+    def _evict(self, victim: Victim, by: str) -> None:
+        freed = evict(self.tree, victim, by)
         self.refs.evicted(freed.pages)
         self.frames.free_states(freed.states)
         self.counters.evicted_tokens += freed.pages.count * self.geometry.page_tokens
@@ -364,3 +380,8 @@ class HybridPrefixCache:
             f"{len(self.refs.rows)} requests, {self.frames.free_frames} frames free; "
             f"lower --max-running-requests or give the arena more bytes"
         )
+
+
+def _require_budget(number: int, what: str) -> None:
+    if number < 0:
+        raise ArgumentError(f"{number} {what}: a number to make room for is at least 0")

@@ -20,7 +20,19 @@ class InvariantError(CachepawlError, AssertionError):
 
 
 class LockError(CachepawlError, RuntimeError):
-    """A lock receipt was used twice or on another tree."""
+    """A lock receipt was used twice, is forged or is from another tree; or a node has left."""
+
+
+class ArgumentError(CachepawlError, ValueError):
+    """Arguments that do not fit together or are out of range.  Nothing was changed."""
+
+
+class OwnershipError(ArgumentError):
+    """A page or a state slot is given to the tree that the tree owns already."""
+
+
+class UnknownNode(ArgumentError):  # noqa: N818 - named after what it is about
+    """A node that is not in this tree (any more)."""
 
 
 class DoubleFree(CachepawlError, RuntimeError):  # noqa: N818

@@ -7,6 +7,7 @@ offset), a *state slot* is a frame of the arena that holds one state.
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
@@ -23,6 +24,44 @@ class Key(NamedTuple):
 
     tokens: bytes
     namespace: bytes = b""
+
+
+def namespace_of(extra_key: str | None, salt: str | None, lora_id: str | None = None) -> bytes:
+    """The namespace of a request: the cached prefixes that it may share.
+
+    Empty when all three are None or empty, as nothing sets the request apart then.  Otherwise
+    each part is framed by a presence byte and its length, so that no two different triples
+    give the same bytes.
+    """
+    if not (extra_key or salt or lora_id):
+        return b""
+    return b"".join(map(_framed, (extra_key, salt, lora_id)))
+
+
+def _framed(part: str | None) -> bytes:
+    if not part:
+        return b"\0"
+    # Strings from a request may hold lone surrogates; they too must stay apart.
+    raw = part.encode("utf-8", "surrogatepass")
+    return b"\1" + len(raw).to_bytes(8, "little") + raw
+
+
+BIGRAM_BYTES = 2 * TOKEN_BYTES
+"""Bytes of one bigram inside a key: its two token ids, one after the other."""
+
+
+def bigrams(tokens: bytes) -> bytes:
+    """Tokens as overlapping pairs, as EAGLE's draft model sees them: n tokens, n - 1 bigrams.
+
+    For a tree built with `token_bytes=BIGRAM_BYTES`.  Empty for fewer than two tokens.
+    """
+    ids = array("q", tokens)
+    if len(ids) < 2:
+        return b""
+    pairs = array("q", bytes(BIGRAM_BYTES * (len(ids) - 1)))
+    pairs[0::2] = ids[:-1]
+    pairs[1::2] = ids[1:]
+    return pairs.tobytes()
 
 
 class Runs:

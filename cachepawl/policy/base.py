@@ -8,14 +8,17 @@ from cachepawl.tree import Freed, Node, RadixTree
 
 
 class Victim(NamedTuple):
-    """One thing to evict: a leaf with all it holds ("kv"), or one state ("state")."""
+    """One thing to evict: a leaf with all it holds ("kv"), a state, or a window."""
 
     node: Node
-    kind: Literal["kv", "state"]
+    kind: Literal["kv", "state", "window"]
 
 
 class EvictionPolicy(Protocol):
     """Chooses what to evict next."""
+
+    name: str
+    """For miss reasons and reports."""
 
     def victim(self, tree: RadixTree) -> Victim | None:
         """The next to go, or None if everything that the policy may name is locked.
@@ -24,8 +27,10 @@ class EvictionPolicy(Protocol):
         """
 
 
-def evict(tree: RadixTree, victim: Victim) -> Freed:
-    """Carry out a choice; the caller frees what is returned."""
+def evict(tree: RadixTree, victim: Victim, by: str = "") -> Freed:
+    """Carry out a choice of the policy named; the caller frees what is returned."""
     if victim.kind == "kv":
-        return tree.evict_kv(victim.node)
-    return tree.evict_state(victim.node)
+        return tree.evict_kv(victim.node, by)
+    if victim.kind == "state":
+        return tree.evict_state(victim.node, by)
+    return tree.evict_window(victim.node, by)

@@ -1,6 +1,6 @@
 """The invariants of the tree.  Read-only; each failure names its rule and dumps the tree.
 
-I2, I3  locks add up: `full_lock` is the receipts on the node plus those below it
+I2, I3  locks add up: counted again from the open receipts, per kind
 I4      a node is on a list exactly when that kind is resident and unlocked; lists are in
         order of use, a parent newer than its children, cold leaves last
 I5      states only at ends of whole pages; no empty edge but the root's
@@ -11,10 +11,13 @@ I9      a child's first page is the key it hangs under
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, NoReturn
 
 from cachepawl.errors import InvariantError
+from cachepawl.tree.hashes import HASH_BYTES
 from cachepawl.tree.text import LINE_LIMIT, describe, render
+from cachepawl.types import NO_PAGES
 
 if TYPE_CHECKING:
     from cachepawl.tree.node import Node
@@ -28,6 +31,8 @@ def check_counters(tree: RadixTree) -> None:
         "full_protected": tree.full_protected,
         "state_evictable": tree.state_evictable,
         "state_protected": tree.state_protected,
+        "window_evictable": tree.window_evictable,
+        "window_protected": tree.window_protected,
         "num_nodes": tree.num_nodes,
     }
     for name, count in counts.items():
@@ -44,18 +49,26 @@ def check_counters(tree: RadixTree) -> None:
     if states > tree.num_nodes:
         _fail(tree, "I6", f"{states} states in {tree.num_nodes} nodes")
     root = tree.root
-    if root.key or root.end or root.pages.count or root.state is not None or root.full_lock:
+    if (
+        root.key or root.end or root.pages.count or root.window or root.full_lock
+        or root.state is not None
+    ):  # fmt: skip
         _fail(tree, "I5", "the root owns something", root)
-    leaf = tree.kv_victim()
+    leaf = tree.kv_list.oldest()
     if (leaf is None) != (tree.full_evictable == 0):
         _fail(tree, "I4", f"{tree.full_evictable} evictable tokens, first to go: {leaf}")
     if leaf is not None and (leaf.children or leaf.full_lock or leaf.parent is None):
         _fail(tree, "I4", "the oldest KV is not an unlocked leaf", leaf)
-    last = tree.state_victim()
+    last = tree.state_list.oldest()
     if (last is None) != (tree.state_evictable == 0):
         _fail(tree, "I4", f"{tree.state_evictable} evictable states, first to go: {last}")
     if last is not None and (last.state is None or last.state_lock or last.parent is None):
         _fail(tree, "I4", "the oldest state is not an unlocked state", last)
+    wide = tree.windows.oldest() if tree.windows is not None else None
+    if (wide is None) != (tree.window_evictable == 0):
+        _fail(tree, "I4", f"{tree.window_evictable} evictable window tokens, first: {wide}")
+    if wide is not None and (wide.window is None or wide.window_lock or wide.parent is None):
+        _fail(tree, "I4", "the oldest window is not an unlocked window", wide)
 
 
 def check_everything(tree: RadixTree) -> None:
@@ -67,6 +80,7 @@ def check_everything(tree: RadixTree) -> None:
     _check_sizes(tree, nodes)
     _check_kv_list(tree, nodes)
     _check_state_list(tree, nodes)
+    _check_windows(tree, nodes)
     _check_owners(tree, nodes)
 
 
@@ -101,28 +115,50 @@ def _check_shape(tree: RadixTree, node: Node) -> None:
         _fail(tree, "I9", "the first page of an edge is not the key it hangs under", node)
     if node.end != parent.end + len(node.key) // tree.token_bytes:
         _fail(tree, "I5", f"the edge has {len(node.key) // tree.token_bytes} tokens", node)
-    if node.pages.count * tree.page_tokens != node.end - parent.end:
+    wanted = (node.end - parent.end) // tree.page_tokens
+    if node.pages.count != (wanted if tree.has_full else 0):
         _fail(tree, "I5", f"{node.pages.count} pages on an edge that needs another number", node)
+    if node.window is not None and (tree.windows is None or node.window.count != wanted):
+        _fail(tree, "I5", f"{node.window.count} window pages on such an edge", node)
+    if node.hashes is not None and len(node.hashes) != wanted * HASH_BYTES:
+        _fail(tree, "I5", f"{len(node.hashes)} bytes of hashes for {wanted} pages", node)
+    if node.owner is not tree.root:
+        _fail(tree, "I9", "a node names another tree", node)
+    if tree.ghosts.find(parent.serial, node.hook) is not None:
+        _fail(tree, "I9", "a ghost lives where a node does", node)
 
 
 def _check_locks(tree: RadixTree, nodes: list[Node]) -> None:
+    full: Counter[int] = Counter()
+    states: Counter[int] = Counter()
+    windows: Counter[int] = Counter()
+    for receipt in tree.open_locks:
+        node = receipt.node
+        if receipt.owner is not tree.root or node.owner is not tree.root:
+            _fail(tree, "I2", f"{receipt!r} is open on what is not in the tree", node)
+        states[id(node)] += receipt.keeps_state and node is not tree.root
+        while (parent := node.parent) is not None:
+            full[id(node)] += 1
+            windows[id(node)] += tree.windows is not None and node.end > receipt.boundary
+            node = parent
     for node in nodes:
         if node.state_lock < 0 or node.full_lock < node.state_lock:
             _fail(tree, "I3", "the state is locked more often than the KV", node)
-    for node in nodes:
-        below = sum(child.full_lock for child in node.children.values())
-        if node.full_lock < below:
-            _fail(tree, "I2", f"locked less often than its children ({below})", node)
-        here = node.state_lock + node.path_lock
-        if node.full_lock != below + here:
-            _fail(tree, "I2", f"{below} locks below and {here} here do not add up", node)
+        if node.full_lock < node.window_lock:
+            _fail(tree, "I3", f"the window is locked {node.window_lock} times", node)
+        if node.full_lock != full[id(node)]:
+            _fail(tree, "I2", f"{full[id(node)]} open receipts lock this KV", node)
+        if node.state_lock != states[id(node)]:
+            _fail(tree, "I3", f"{states[id(node)]} open receipts lock this state", node)
+        if node.window_lock != windows[id(node)]:
+            _fail(tree, "I3", f"{node.window_lock} locks of a window, of {windows[id(node)]}", node)
 
 
 def _check_sizes(tree: RadixTree, nodes: list[Node]) -> None:
     tokens = [0, 0]
     states = [0, 0]
     for node in nodes:
-        tokens[node.full_lock > 0] += node.pages.count * tree.page_tokens
+        tokens[node.full_lock > 0] += node.end - node.start
         if node.state is not None:
             states[node.state_lock > 0] += 1
     if tokens != [tree.full_evictable, tree.full_protected]:
@@ -161,9 +197,11 @@ def _check_kv_list(tree: RadixTree, nodes: list[Node]) -> None:
             _fail(tree, "I4", "on the KV list and locked, or neither", node)
         if node.full_lock:
             continue
-        cold = tree.has_states and node.state is None and not node.children
-        if cold == (node.kv_stamp > 0):
-            _fail(tree, "I4", "not cold exactly when an unlocked leaf without a state", node)
+        useless = (tree.has_states and node.state is None) or (
+            tree.windows is not None and node.window is None
+        )
+        if (useless and not node.children) == (node.kv_stamp > 0):
+            _fail(tree, "I4", "not cold exactly when an unlocked leaf of no use", node)
         if node.parent is not None and place.get(id(node.parent), -1) > place[id(node)]:
             _fail(tree, "I4", "a parent is older than its child", node)
     if len(place) != sum(not node.full_lock for node in nodes):
@@ -196,6 +234,26 @@ def _check_state_list(tree: RadixTree, nodes: list[Node]) -> None:
         _fail(tree, "I4", "something that is not in the tree is on the state list")
 
 
+def _check_windows(tree: RadixTree, nodes: list[Node]) -> None:
+    windows = tree.windows
+    if windows is None:
+        return
+    tokens = [0, 0]
+    for node in nodes:
+        if node.window is not None:
+            tokens[node.window_lock > 0] += node.window.count * tree.page_tokens
+        if (node in windows) != (node.window is not None and not node.window_lock):
+            _fail(tree, "I4", "on the window list and locked or empty, or neither", node)
+    if tokens != [windows.evictable, windows.protected]:
+        _fail(tree, "I6", f"evictable and protected window tokens are {tokens}")
+    order = list(windows.newest_first())
+    stamps = [windows.stamp_of(node) for node in order]
+    if stamps != sorted(stamps, reverse=True) or not all(0 < s <= tree.clock for s in stamps):
+        _fail(tree, "I4", "the window list is not in order of use")
+    if len(order) != sum(node in windows for node in nodes):
+        _fail(tree, "I4", "something that is not in the tree is on the window list")
+
+
 def _check_owners(tree: RadixTree, nodes: list[Node]) -> None:
     owner: dict[int, Node] = {}
     for node in nodes:
@@ -204,14 +262,20 @@ def _check_owners(tree: RadixTree, nodes: list[Node]) -> None:
         other = owner.setdefault(node.state, node)
         if other is not node:
             _fail(tree, "I7", f"slot {node.state} is also owned by {describe(other)}", node)
-    runs = sorted(
-        ((first, count, i) for i, node in enumerate(nodes) for first, count in node.pages.runs)
-    )
-    end = -1
-    for first, count, i in runs:
-        if first < end:
-            _fail(tree, "I7", f"page {first} has another owner", nodes[i])
-        end = first + count
+    if owner.keys() != tree.owned_slots:
+        _fail(tree, "I7", f"slots {sorted(tree.owned_slots)} are owned, not those in nodes")
+    windows = [node.window or NO_PAGES for node in nodes]
+    for what, kept in (("page", [node.pages for node in nodes]), ("window page", windows)):
+        runs = sorted((first, count, i) for i, r in enumerate(kept) for first, count in r.runs)
+        end = -1
+        for first, count, i in runs:
+            if first < end:
+                _fail(tree, "I7", f"{what} {first} has another owner", nodes[i])
+            end = first + count
+    wrong = tree.owned_pages.wrong(node.pages for node in nodes)
+    wrong = wrong or tree.owned_windows.wrong(windows)
+    if wrong:
+        _fail(tree, "I7", wrong)
 
 
 def _fail(tree: RadixTree, rule: str, text: str, node: Node | None = None) -> NoReturn:

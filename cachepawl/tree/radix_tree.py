@@ -1,99 +1,46 @@
 """The radix tree: which KV and which states are cached, in what order they would go.
 
-Depths and lengths are tokens; a *page* is `page_tokens` tokens.  The tree owns
-page ids and state slots, never memory: whatever leaves it is returned.  Only
-`insert` changes the structure of what is cached, only evictions shrink it.
+Depths and lengths are tokens; a *page* is `page_tokens` tokens.  The tree owns page ids
+and state slots, never memory: whatever leaves it is returned.  Only `insert` changes the
+structure of what is cached, only evictions shrink it.
 
-Costs: every verb costs the path it walks (one comparison of memory and a few
-pointer moves a node), never the size of the tree.
+A model keeps any of three kinds: full KV of the whole path, window KV of its last tokens,
+states at ends of nodes.  A prefix may be used where all kinds of the model are there.
+
+Costs: every verb costs the path it walks (one comparison of memory and a few pointer
+moves a node), never the size of the tree.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from cachepawl.errors import LockError
 from cachepawl.tree.checks import check_counters, check_everything
-from cachepawl.tree.edges import shared_bytes
+from cachepawl.tree.hashes import edge_hashes
 from cachepawl.tree.locks import Lock
-from cachepawl.tree.lru import KvList, StateList
-from cachepawl.tree.node import Node
-from cachepawl.tree.refusals import why_not_evict, why_not_insert
+from cachepawl.tree.misses import Miss, explain
+from cachepawl.tree.node import LOCKED_OUT, Gone, Node
+from cachepawl.tree.refusals import (
+    refuse_eviction,
+    refuse_insert,
+    refuse_length,
+    refuse_stranger,
+)
 from cachepawl.tree.results import Freed, InsertResult, Locked, Match
+from cachepawl.tree.structure import Trie, retire
 from cachepawl.tree.text import LINE_LIMIT, render
-from cachepawl.types import NO_PAGES, TOKEN_BYTES, Key, Runs
+from cachepawl.tree.windows import WindowPart
+from cachepawl.types import NO_PAGES, Key, Runs
 
 
-class RadixTree:
-    """Prefixes of token ids, with KV pages and states.
+class RadixTree(Trie):
+    """Prefixes of token ids, with what is kept of them.
 
-    `has_states` says whether the model has SSM layers: then KV is usable only up
-    to a node with a state, and leaves without one go first.  Time is a counter of
+    With states KV is usable only up to a node with a state; with a window only where the
+    window before is unbroken.  Leaves that nothing can use go first.  Time is a counter of
     calls, so two processes that make the same calls decide alike.
-
-    The counts below are exact, O(1) to read, and for callers read-only.
     """
 
-    __slots__ = (
-        "_clock",
-        "_page_bytes",
-        "full_evictable",
-        "full_protected",
-        "has_states",
-        "kv_list",
-        "num_nodes",
-        "page_tokens",
-        "root",
-        "state_evictable",
-        "state_list",
-        "state_protected",
-        "token_bytes",
-    )
-
-    full_evictable: int
-    """Tokens of unlocked KV."""
-    full_protected: int
-    """Tokens of locked KV."""
-    state_evictable: int
-    """Unlocked state slots."""
-    state_protected: int
-    """Locked state slots."""
-    num_nodes: int
-    """Nodes, the root not counted."""
-
-    def __init__(
-        self, page_tokens: int, *, token_bytes: int = TOKEN_BYTES, has_states: bool = True
-    ) -> None:
-        """`page_tokens`: tokens a page.  `token_bytes`: bytes of one token id in a key.
-
-        ValueError if either is less than 1.
-        """
-        if page_tokens < 1 or token_bytes < 1:
-            raise ValueError(
-                f"page_tokens {page_tokens} and token_bytes {token_bytes}: both must be at least 1"
-            )
-        self.page_tokens = page_tokens
-        self.token_bytes = token_bytes
-        self.has_states = has_states
-        self._page_bytes = page_tokens * token_bytes
-        self._clock = 0
-        self.root = Node(b"", b"", None, 0, NO_PAGES)
-        self._clear()
-
-    def _clear(self) -> None:
-        self.root.children = {}
-        self.kv_list = KvList()
-        self.state_list = StateList()
-        self.full_evictable = 0
-        self.full_protected = 0
-        self.state_evictable = 0
-        self.state_protected = 0
-        self.num_nodes = 0
-
-    @property
-    def clock(self) -> int:
-        """Logical time: the stamp of the latest use."""
-        return self._clock
+    __slots__ = ()
 
     # Looking up
 
@@ -102,67 +49,69 @@ class RadixTree:
 
         `usable_len` is at most `limit` (default: the whole key); pass the length
         minus one so that the last token is always computed.  With states it is the
-        end of the deepest node on the path that has one; without, it is all of the
-        KV, down to the page.
+        end of a node on the path that has one, with a window the tokens before it are
+        unbroken; the deepest such depth.  Without both it is all of the KV, down to the page.
+        A key that ends inside a page counts up to the page.
 
-        Changes recency only, never structure: the KV of the whole matched path
-        becomes the newest, and of the states only the one to be used.
+        Changes recency only, never structure: the KV of the whole matched path becomes
+        the newest, and of windows and states only what is to be used.  ArgumentError for
+        a key beyond `max_tokens`.
         """
         deepest, matched, used = self._walk(key, limit)
+        found = self._answer(deepest, matched, used, limit)
         if matched:
             self._clock = stamp = self._clock + 1
             self._lift_matched(deepest, stamp)
+            used = found.node
             if used.state is not None and not used.state_lock:
                 self.state_list.lift(used, stamp)
-        return self._answer(deepest, matched, used, limit)
+            if self.windows is not None:
+                self.windows.lift(used, found.usable_len, stamp)
+        return found
 
     def peek(self, key: Key, limit: int | None = None) -> Match:
         """The answer of `match`.  Does not modify the tree."""
         return self._answer(*self._walk(key, limit), limit)
 
     def touch(self, key: Key) -> None:
-        """Make the KV on a key's path the newest.  Leaves every state's recency as it is."""
+        """Make the KV on a key's path the newest.  Leaves windows and states as they are."""
         deepest, matched, _ = self._walk(key, 0)
         if matched:
             self._clock += 1
             self._lift_matched(deepest, self._clock)
 
-    def _walk(self, key: Key, limit: int | None) -> tuple[Node, int, Node]:
-        """Deepest node with a page on the path, matched bytes, deepest usable state.
+    def explain(self, key: Key, found: Match, limit: int | None = None) -> list[Miss]:
+        """Why the tokens beyond `found.usable_len` cannot be used, in order; they add up.
 
-        The state is that of the deepest node wholly on the path with `end <= limit`;
-        the root if there is none.
+        `found` is the answer for this very key and limit, and the tree has not changed
+        since.  Does not modify the tree.  Cost: the nodes between what can be used and what
+        is cached, and the ghosts of what was evicted behind it.
         """
-        tokens, namespace = key
-        page_bytes = self._page_bytes
-        node = used = self.root
-        at = 0
-        if len(tokens) < page_bytes:
-            return node, at, used
-        if limit is None:
-            limit = len(tokens)
-        child = node.children.get(namespace + tokens[:page_bytes])
-        while child is not None:
-            node = child
-            edge = node.key
-            if not tokens.startswith(edge, at):
-                at += shared_bytes(edge, tokens, at, page_bytes)
-                break
-            at += len(edge)
-            if node.state is not None and node.end <= limit:
-                used = node
-            child = node.children.get(tokens[at : at + page_bytes])
-        return node, at, used
+        return explain(self, key, found, limit)
+
+    def page_hashes(self, node: Node) -> bytes:
+        """Hashes of the pages on a node's edge, 32 bytes each; see `hashes`.
+
+        Computed when first asked for.  UnknownNode for a node that is not in this tree.
+        """
+        if node.owner is not self.root:
+            refuse_stranger(node)
+        return edge_hashes(node, self.page_tokens, self.token_bytes)
 
     def _answer(self, deepest: Node, matched: int, used: Node, limit: int | None) -> Match:
         kv_len = matched // self.token_bytes
         if self.has_states:
-            return Match(kv_len, used.end, used, deepest)
+            if self.windows is None:
+                return Match(kv_len, used.end, used, deepest)
+            node, usable = self.windows.usable(used, used.end, True)
+            return Match(kv_len, usable, node, deepest)
         usable = kv_len if limit is None else max(min(kv_len, limit), 0)
         usable -= usable % self.page_tokens
         node = deepest
         while node.parent is not None and node.parent.end >= usable:
             node = node.parent
+        if self.windows is not None:
+            node, usable = self.windows.usable(node, usable, False)
         return Match(kv_len, usable, node, deepest)
 
     def _lift_matched(self, node: Node, stamp: int) -> None:
@@ -174,41 +123,39 @@ class RadixTree:
 
     # Locking
 
-    def lock(self, node: Node) -> Locked:
-        """Keep the KV from the root to `node`, and the state of `node` alone, from eviction.
+    def lock(self, node: Node, depth: int | None = None) -> Locked:
+        """Keep the KV from the root to `node`, its window and its state from eviction.
 
-        A node without a state is counted as well, so a state that appears there
-        later is protected until the same receipt is spent.  Locking the root locks
-        nothing, yet its receipt too is spent once.  LockError for a node that is
-        not in this tree (any more).
+        The state is that of `node` alone, the window that of the tokens before `depth`
+        (default: the end of the node), which lies on its edge.  A node without a state or
+        without window pages is counted as well, so what appears there later is protected
+        until the same receipt is spent.  Locking the root locks nothing, yet its receipt
+        too is spent once.  LockError for a node that is not in this tree (any more),
+        ArgumentError for a depth that is not on its edge.
         """
-        pages = self._lock_kv(node)
+        locked = self._lock(node, depth, keeps_state=True)
         if node is not self.root:
             if not node.state_lock and node.state is not None:
                 self.state_list.remove(node)
                 self.state_evictable -= 1
                 self.state_protected += 1
             node.state_lock += 1
-        return Locked(Lock(node, self.root, keeps_state=True), tuple(pages))
+        return locked
 
-    def lock_path(self, node: Node) -> Locked:
-        """Keep the KV from the root to `node` from eviction; the state may go.
+    def lock_path(self, node: Node, depth: int | None = None) -> Locked:
+        """Keep the KV from the root to `node`, and its window, from eviction; the state may go.
 
         For a request that has its own copy of the state.  Otherwise as `lock`.
         """
-        pages = self._lock_kv(node)
-        if node is not self.root:
-            node.path_lock += 1
-        return Locked(Lock(node, self.root, keeps_state=False), tuple(pages))
+        return self._lock(node, depth, keeps_state=False)
 
-    def _lock_kv(self, node: Node) -> list[Runs]:
-        """Count one more lock on every node to the root; the pages of those that had none."""
+    def _lock(self, node: Node, depth: int | None, *, keeps_state: bool) -> Locked:
         root = self.root
-        top = node
-        while (parent := top.parent) is not None:
-            top = parent
-        if top is not root:
+        if node.owner is not root:
             raise LockError(f"{node!r} is not in this tree: it was evicted; match again")
+        boundary = 0
+        if self.windows is not None:
+            boundary = self.windows.lock(node, self._depth_on(node, depth))
         pages: list[Runs] = []
         if node is not root:
             top = self.kv_list.take_path(node, pages)
@@ -219,34 +166,48 @@ class RadixTree:
             while (parent := top.parent) is not None:
                 top.full_lock += 1
                 top = parent
-        return pages
+        receipt = Lock(node, root, keeps_state=keeps_state, boundary=boundary)
+        self.open_locks.add(receipt)
+        return Locked(receipt, tuple(pages))
+
+    def _depth_on(self, node: Node, depth: int | None) -> int:
+        if depth is None:
+            return node.end
+        if not node.start <= depth <= node.end:
+            refuse_length(f"depth {depth}", f"the edge of {node!r}", "pass the usable length")
+        return depth
 
     def unlock(self, receipt: Lock) -> tuple[Runs, ...]:
         """Spend a receipt.  Returns the pages of nodes that no receipt locks any more.
 
         Counts as a use: what becomes evictable is the newest of its list.  LockError
-        for a receipt that was spent before or that another tree made.
+        for a receipt that was spent before or that this tree did not make.
         """
         root = self.root
-        if receipt.owner is not root:
-            what = "was spent before" if receipt.owner is None else "belongs to another tree"
+        if receipt not in self.open_locks:
+            spent = receipt.owner is None
+            what = "was spent before" if spent else "was not made by this tree"
             raise LockError(f"{receipt!r} {what}: spend each receipt once, on the tree it is from")
+        self.open_locks.remove(receipt)
         receipt.owner = None
         node = receipt.node
         if node is root:
             return ()
         self._clock = stamp = self._clock + 1
-        if not receipt.keeps_state:
-            node.path_lock -= 1
-        else:
+        if receipt.keeps_state:
             node.state_lock -= 1
             if not node.state_lock and node.state is not None:
                 self.state_list.put(node, stamp)
                 self.state_evictable += 1
                 self.state_protected -= 1
+        if self.windows is not None:
+            self.windows.unlock(node, receipt.boundary, stamp)
+        return self._unlock_kv(node, stamp)
+
+    def _unlock_kv(self, node: Node, stamp: int) -> tuple[Runs, ...]:
         pages: list[Runs] = []
         top = node
-        if node.full_lock == 1 and self.has_states and not node.children and node.state is None:
+        if node.full_lock == 1 and not node.children and self._useless(node):
             node.full_lock = 0
             pages.append(node.pages)
             self.kv_list.put_cold(node)
@@ -264,122 +225,104 @@ class RadixTree:
 
     # Growing
 
-    def insert(self, key: Key, pages: Runs, *, owned_from: int, state: int | None) -> InsertResult:
+    def insert(
+        self,
+        key: Key,
+        pages: Runs,
+        *,
+        owned_from: int,
+        state: int | None,
+        window: WindowPart | None = None,
+    ) -> InsertResult:
         """Publish the KV, and maybe the state at the end, of a key.
 
-            [0, owned_from)             held by the tree already, or ValueError
+            [0, owned_from)             held by the tree already, or ArgumentError
             [owned_from, matched_len)   cached meanwhile: the pages are returned as duplicates
             [matched_len, len)          a new leaf takes the pages
+            [window.start, len)         tombstones take the window pages, the rest is returned
 
-        `pages` are the caller's own of `[owned_from, len)`.  Ends on a node with
-        `end == len`, splitting an edge if need be.  The state goes to that node if it
-        has none; if not, `state_taken` is False and the slot stays the caller's.  The
-        path becomes the newest, the end node's state with it.  An empty key changes
-        nothing and returns the root.
+        `pages` are the caller's own of `[owned_from, len)`; none in a tree without full KV.
+        `window` are its own window pages, from `owned_from` on or later; None is none of them.
+        Ends on a node with `end == len`, splitting an edge if need be.  The state goes to that
+        node if it has none; if not, `state_taken` is False and the slot stays the caller's.
+        The path becomes the newest, and of windows and states those of the end.  An empty
+        key changes nothing and returns the root.
 
-        Length and `owned_from` are multiples of the page; ValueError, before anything
-        is changed, for arguments that do not fit together.
+        Length, `owned_from` and `window.start` are multiples of the page.  ArgumentError for
+        arguments that do not fit together, OwnershipError for a page or a slot that the tree
+        owns already, before anything is changed.
         """
-        tokens = key.tokens
-        page_tokens = self.page_tokens
-        length = len(tokens) // self.token_bytes
-        if (
-            len(tokens) % self._page_bytes
-            or not 0 <= owned_from <= length
-            or owned_from % page_tokens
-            or pages.count * page_tokens != length - owned_from
-            or (state is not None and not (length and self.has_states))
-        ):
-            raise ValueError(why_not_insert(self, len(tokens), pages.count, owned_from))
+        length = len(key.tokens) // self.token_bytes
         node, at, _ = self._walk(key, 0)
         matched = at // self.token_bytes
-        if matched < owned_from:
-            raise ValueError(
-                f"owned_from {owned_from}, but the tree holds {matched} tokens of this key; "
-                "keep the prefix locked until the insert, or pass its pages too"
-            )
+        refuse_insert(self, key, pages, owned_from, matched, state, window)
         if not length:
-            return InsertResult(node, 0, NO_PAGES, False)
+            return InsertResult(node, 0, NO_PAGES, False, NO_PAGES)
+        known = max(matched - owned_from, 0) // self.page_tokens
+        fresh = pages.slice(known, pages.count)
+        self._claim(pages, fresh, window)
         self._clock = stamp = self._clock + 1
         if node.end > matched:
             node = self._split(node, matched)
-        known = (matched - owned_from) // page_tokens
         grows = matched < length
         if grows:
-            node = self._grow(node, key, at, pages.slice(known, pages.count))
+            node = self._grow(node, key, at, fresh)
+            self.kv_list.put_warm(node, stamp)
         taken = state is not None and node.state is None
-        if taken:
+        if state is not None and taken:
             self._put_state(node, state, stamp)
         elif node.state is not None and not node.state_lock:
             self.state_list.lift(node, stamp)
-        # A leaf that is or stays cold is not lifted; the path that it hangs on is.
-        cold = self.has_states and node.state is None and not node.children
-        if grows:
-            if cold:
-                self.kv_list.put_cold(node)
-            else:
-                self.kv_list.put_warm(node, stamp)
-        start = node.parent if cold else node
-        assert start is not None  # the key is not empty, so this is not the root
-        self.kv_list.lift_path(start, stamp)
+        spare = self._fill_windows(node, window, stamp)
+        self._lift_inserted(node, stamp, grows)
         duplicates = pages.slice(0, known) if known else NO_PAGES
-        return InsertResult(node, matched, duplicates, taken)
+        return InsertResult(node, matched, duplicates, taken, spare)
 
-    def _grow(self, parent: Node, key: Key, at: int, pages: Runs) -> Node:
-        """Hang a leaf with the tokens from byte `at` on; it is on no list yet."""
-        tokens, namespace = key
-        hook = tokens[at : at + self._page_bytes]
-        if not at:
-            # Unambiguous: the part behind the namespace is one page long, always.
-            hook = namespace + hook
-        end = len(tokens) // self.token_bytes
-        leaf = Node(tokens[at:], hook, parent, end, pages)
-        parent.children[hook] = leaf
-        self.num_nodes += 1
-        self.full_evictable += end - parent.end
-        return leaf
+    def _claim(self, pages: Runs, fresh: Runs, window: WindowPart | None) -> None:
+        """Own what is new.  OwnershipError, and no change, where something is owned already."""
+        self.owned_pages.claim(pages)
+        if fresh is not pages:
+            self.owned_pages.release(pages.slice(0, pages.count - fresh.count))
+        if window is not None:
+            try:
+                self.owned_windows.claim(window.pages)
+            except Exception:
+                self.owned_pages.release(fresh)
+                raise
 
-    def _put_state(self, node: Node, slot: int | None, stamp: int) -> None:
-        node.state = slot
-        if node.state_lock:
-            self.state_protected += 1
-        else:
-            self.state_evictable += 1
-            self.state_list.put(node, stamp)
+    def _fill_windows(self, node: Node, part: WindowPart | None, stamp: int) -> Runs:
+        if self.windows is None:
+            return NO_PAGES
+        spare = NO_PAGES
+        if part is not None:
+            spare = Runs.concat(self.windows.fill(node, part, self._split, stamp)[::-1])
+            self.owned_windows.release(spare)
+        self.windows.lift(node, node.end, stamp)
+        return spare
 
-    def _split(self, node: Node, at: int) -> Node:
-        """Cut an edge at depth `at`; returns the new node, which ends there.
+    def _lift_inserted(self, node: Node, stamp: int, grown: bool) -> None:
+        """The path is the newest, but for a leaf that nothing can use."""
+        cold = not node.children and self._useless(node)
+        if not cold:
+            self.kv_list.lift_path(node, stamp)
+            return
+        if grown:
+            self.kv_list.remove(node)
+            self.kv_list.put_cold(node)
+        assert node.parent is not None  # the key is not empty, so this is not the root
+        self.kv_list.lift_path(node.parent, stamp)
 
-        The new node is the prefix: a tombstone, locked as often as the suffix.  The
-        suffix stays the same object, with the state, its lock and all receipts.
-        """
-        parent = node.parent
-        assert parent is not None  # the root has no edge
-        cut = (at - parent.end) * self.token_bytes
-        head, tail = node.pages.split((at - parent.end) // self.page_tokens)
-        prefix = Node(node.key[:cut], node.hook, parent, at, head)
-        parent.children[prefix.hook] = prefix
-        node.key = node.key[cut:]
-        node.hook = node.key[: self._page_bytes]
-        node.pages = tail
-        node.parent = prefix
-        prefix.children[node.hook] = node
-        prefix.full_lock = node.full_lock
-        if not prefix.full_lock:
-            if node.kv_stamp:
-                self.kv_list.put_above(prefix, node)
-            else:
-                self.kv_list.put_warm(prefix, self._clock)
-        self.num_nodes += 1
-        return prefix
+    def note_locked_out(self, node: Node) -> None:
+        """A state was wanted at the end of a node, and all memory was locked: say so later."""
+        if node.owner is self.root and node.state is None:
+            node.state_gone = Gone(self._clock, LOCKED_OUT)
 
     # Shrinking
 
     def kv_victim(self) -> Node | None:
         """The leaf whose KV goes first, or None if all KV is locked.  O(1).
 
-        Leaves without a state that nothing can use come first, then by last use.
-        Does not modify the tree.
+        Leaves that nothing can use come first, then by last use.  Does not modify the tree.
         """
         return self.kv_list.oldest()
 
@@ -390,57 +333,82 @@ class RadixTree:
         """
         return self.state_list.oldest()
 
-    def evict_kv(self, node: Node) -> Freed:
-        """Remove an unlocked leaf with its pages and its state.
+    def window_victim(self) -> Node | None:
+        """The node whose window goes first, or None if all are locked.  O(1).
 
-        In a tree with states, parents that are left as unlocked leaves without a state
-        go with it, as nothing can use them.  ValueError, and no change, for any other
-        node.  Cost: the nodes removed.
+        Does not modify the tree.
+        """
+        return self.windows.oldest() if self.windows is not None else None
+
+    def evict_kv(self, node: Node, by: str = "") -> Freed:
+        """Remove an unlocked leaf with all it holds.
+
+        Parents that are left as unlocked leaves that nothing can use go with it.  `by` names
+        the policy, for miss reasons.  ArgumentError, and no change, for any other node.
+        Cost: the nodes removed.
         """
         parent = node.parent
-        if parent is None or node.children or node.full_lock:
-            raise ValueError(f"cannot evict the KV of {node!r}: {why_not_evict(node)}")
+        if node.owner is not self.root or parent is None or node.children or node.full_lock:
+            refuse_eviction(self, node, "KV")
+        gone = Gone(self._clock, by)
         last = node.end
-        pages = []
-        states = []
+        pages, windows, states = [], [], []
+        nodes = 0
         while True:
-            self.kv_list.remove(node)
             pages.append(node.pages)
+            if node.window is not None:
+                windows.append(self._drop_window(node))
             if node.state is not None:
                 states.append(self._drop_state(node))
-            del parent.children[node.hook]
-            _retire(node)
-            if not self.has_states or parent.children or parent.full_lock:
+            self._unlink(parent, node, gone)
+            nodes += 1
+            if parent.parent is None or parent.children or parent.full_lock:
                 break
-            if parent.state is not None or parent.parent is None:
+            if not self._useless(parent):
                 break
             node, parent = parent, parent.parent
         self.full_evictable -= last - parent.end
-        self.num_nodes -= len(pages)
-        return Freed(pages[0] if len(pages) == 1 else Runs.concat(pages), tuple(states), len(pages))
+        self.num_nodes -= nodes
+        freed = pages[0] if nodes == 1 else Runs.concat(pages)
+        return Freed(freed, tuple(states), nodes, Runs.concat(windows) if windows else NO_PAGES)
 
-    def evict_state(self, node: Node) -> Freed:
+    def evict_state(self, node: Node, by: str = "") -> Freed:
         """Free the state of a node, not its KV.  O(1).
 
         An inner node becomes a tombstone; an unlocked leaf becomes one that goes first.
-        ValueError, and no change, for a node without a state or with a locked one.
+        ArgumentError, and no change, for a node without a state or with a locked one.
         """
-        if node.state is None or node.state_lock:
-            raise ValueError(f"cannot evict the state of {node!r}: {why_not_evict(node)}")
+        if node.owner is not self.root or node.state is None or node.state_lock:
+            refuse_eviction(self, node, "state")
         slot = self._drop_state(node)
-        if not node.children and not node.full_lock:
+        node.state_gone = Gone(self._clock, by)
+        self._chill(node)
+        return Freed(NO_PAGES, (slot,), 0, NO_PAGES)
+
+    def evict_window(self, node: Node, by: str = "") -> Freed:
+        """Free the window pages of a node, not its full KV.  O(1).
+
+        An inner node becomes a window tombstone; an unlocked leaf becomes one that goes
+        first.  ArgumentError, and no change, for a node without a window or with a locked one.
+        """
+        if node.owner is not self.root or node.window is None or node.window_lock:
+            refuse_eviction(self, node, "window")
+        pages = self._drop_window(node)
+        node.window_gone = Gone(self._clock, by)
+        self._chill(node)
+        return Freed(NO_PAGES, (), 0, pages)
+
+    def _drop_window(self, node: Node) -> Runs:
+        assert self.windows is not None  # a node has window pages in a tree with windows only
+        pages = self.windows.drop(node)
+        self.owned_windows.release(pages)
+        return pages
+
+    def _chill(self, node: Node) -> None:
+        """A node lost a kind: an unlocked leaf goes first now, if it did not before."""
+        if not node.children and not node.full_lock and node.kv_stamp:
             self.kv_list.remove(node)
             self.kv_list.put_cold(node)
-        return Freed(NO_PAGES, (slot,), 0)
-
-    def _drop_state(self, node: Node) -> int:
-        slot = node.state
-        assert slot is not None
-        node.state = None
-        self.state_list.remove(node)
-        del node.state_newer, node.state_older
-        self.state_evictable -= 1
-        return slot
 
     def reset(self) -> Freed:
         """Remove everything.  LockError, and no change, while anything is locked.
@@ -452,20 +420,16 @@ class RadixTree:
                 f"{self.full_protected} tokens and {self.state_protected} states are locked; "
                 "spend the receipts before a reset"
             )
-        pages = []
-        states = []
         nodes = list(self.walk())
+        pages = Runs.concat(node.pages for node in nodes)
+        windows = Runs.concat(node.window for node in nodes if node.window is not None)
+        states = tuple(node.state for node in nodes if node.state is not None)
         for node in nodes:
-            pages.append(node.pages)
-            if node.state is not None:
-                states.append(node.state)
-                node.state = None
-                del node.state_newer, node.state_older
             node.children = {}
-        for node in nodes:
-            _retire(node)
+            node.state = node.window = None
+            retire(node)
         self._clear()
-        return Freed(Runs.concat(pages), tuple(states), len(nodes))
+        return Freed(pages, states, len(nodes), windows)
 
     # Looking at it
 
@@ -477,16 +441,20 @@ class RadixTree:
             node = parent
         return Runs.concat(reversed(parts))
 
-    def walk(self) -> Iterator[Node]:
-        """Every node but the root, parents before children, siblings oldest first.
+    def path_window(self, node: Node, start: int) -> Runs:
+        """Window pages of the tokens from `start` to the end of `node`, in token order.
 
-        Valid while the tree is not changed.
+        `start` is a multiple of the page.  UnknownNode if a part of them is a tombstone.
+        Cost: the path down from `start`.
         """
-        todo = list(reversed(self.root.children.values()))
-        while todo:
-            node = todo.pop()
-            yield node
-            todo.extend(reversed(node.children.values()))
+        parts = []
+        while (parent := node.parent) is not None and node.end > start:
+            if node.window is None:
+                refuse_stranger(node, "has no window pages")
+            first = max(start - parent.end, 0) // self.page_tokens
+            parts.append(node.window.slice(first, node.window.count))
+            node = parent
+        return Runs.concat(reversed(parts))
 
     def check(self, level: int) -> None:
         """Check the invariants; InvariantError names the one that fails and dumps the tree.
@@ -502,10 +470,3 @@ class RadixTree:
     def render(self, max_lines: int = LINE_LIMIT) -> str:
         """The tree as text, for people.  Does not modify the tree."""
         return render(self, max_lines)
-
-
-def _retire(node: Node) -> None:
-    """Make an unlinked node unusable, so that a stale reference fails at once."""
-    node.parent = None
-    node.pages = NO_PAGES
-    del node.kv_newer, node.kv_older

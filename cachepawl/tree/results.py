@@ -13,7 +13,8 @@ class Match(NamedTuple):
     """What is cached of a key.  Lengths in tokens, multiples of the page."""
 
     kv_len: int
-    """KV on the path; may end inside an edge, and knows no limit."""
+    """Full KV on the path; may end inside an edge, and knows no limit.  In a tree without
+    full KV, what is known of the path."""
     usable_len: int
     """What a request may start from: at most `kv_len` and the caller's limit."""
     node: Node
@@ -41,6 +42,8 @@ class InsertResult(NamedTuple):
     """The caller's pages of `[owned_from, matched_len)`: still the caller's, to free."""
     state_taken: bool
     """Whether the tree owns the state now; if not, it is still the caller's."""
+    spare_window: Runs
+    """The caller's window pages that the tree had already: still the caller's, to free."""
 
 
 class Freed(NamedTuple):
@@ -49,3 +52,5 @@ class Freed(NamedTuple):
     pages: Runs
     states: tuple[int, ...]
     nodes: int
+    window: Runs
+    """Window pages."""

@@ -26,6 +26,7 @@ def render(tree: RadixTree, max_lines: int) -> str:
         f"tree page {tree.page_tokens}, clock {tree.clock}, {tree.num_nodes} nodes; "
         f"KV {tree.full_evictable} evictable + {tree.full_protected} protected tokens; "
         f"states {tree.state_evictable} + {tree.state_protected}"
+        + (f"; windows {tree.window_evictable} + {tree.window_protected}" if tree.windows else "")
     ]
     todo = [(child, 0) for child in reversed(tree.root.children.values())]
     while todo:
@@ -46,10 +47,13 @@ def describe(node: Node) -> str:
     if len(node.pages.runs) > RUN_LIMIT:
         runs.append(f"… {len(node.pages.runs)} runs")
     text = f"[{node.start}, {node.end}) pages {','.join(runs) or 'none'}"
+    if node.window is not None:
+        text += f" window {node.window.count}"
     if node.state is not None:
         text += f" state {node.state} used {node.state_stamp}"
     if node.full_lock or node.state_lock:
         text += f" locked {node.full_lock}/{node.state_lock}"
+        text += f"/{node.window_lock}" if node.window_lock else ""
     else:
         text += f" kv used {node.kv_stamp}" if node.kv_stamp else " cold"
     return text

@@ -153,12 +153,10 @@ class CachepawlPrefixCache(BasePrefixCache):
 
     # -- admission, asked by the prefill budget -----------------------------------------
 
-    def chunk_stop(self, extend_len: int, chunk_limit: int | None) -> int | None:
-        """Where the candidate's first chunk should end for one more snapshot, or None."""
+    def chunk_stop(self) -> int | None:
+        """Tokens of the candidate's first chunk, ended for one more snapshot, or None."""
         look = self._latest
-        if look is None or chunk_limit is None or extend_len > chunk_limit:
-            return None
-        return self.plan.first_stop(look.prompt, look.usable, look.branch)
+        return None if look is None else self.plan.first_stop(look.prompt, look.usable, look.branch)
 
     def refused(self, *, nothing_pending: bool) -> None:
         """The candidate did not fit.  On an idle server only its own prefix is in the way."""
@@ -237,9 +235,9 @@ class CachepawlPrefixCache(BasePrefixCache):
         """Exactly these kinds, least recently used first."""
         start, counters = time.perf_counter(), self.cache.counters
         states_before = counters.evicted_states
-        tokens = self.cache.evict_tokens(params.num_tokens)
+        tokens = self.cache.evict_tokens(max(params.num_tokens, 0))
         gone = counters.evicted_states - states_before
-        self.cache.evict_states(params.mamba_num - gone)
+        self.cache.evict_states(max(params.mamba_num - gone, 0))
         self.update_eviction_metrics(tokens, start)
         return EvictResult(
             num_tokens_evicted=tokens, mamba_num_evicted=counters.evicted_states - states_before

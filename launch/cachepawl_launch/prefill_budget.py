@@ -3,6 +3,8 @@
 SGLang's budget thinks in tokens.  Here a token may come from any frame that eviction
 can empty, a new request also takes state slots, each a whole frame, and a frame with
 one pinned page is no room for a state.  `HybridPrefixCache.fits` counts both.
+
+Where a chunk ends is decided here too: on the grid (`SnapshotPlan`).
 """
 
 from __future__ import annotations
@@ -10,6 +12,10 @@ from __future__ import annotations
 from typing import Any
 
 from sglang.srt.mem_cache.prefill_budget import PrefillBudget
+
+NOT_IN_THIS_PASS = (True, 0)
+"""Admitted with a chunk of no tokens: SGLang ends the pass there and asks again in the next.
+A refusal would close admission until a running request ends."""
 
 
 class ArenaPrefillBudget(PrefillBudget):
@@ -21,7 +27,8 @@ class ArenaPrefillBudget(PrefillBudget):
         self.frame_tokens = self.cache.geometry.tokens_per_frame
         self.pending_states = 0
         self.started = False
-        self.split = False
+        self.unfinished = False
+        """A prompt of this pass goes on in the next; SGLang tracks one such."""
 
     def _available_and_evictable(self) -> int:
         return int(self.cache.obtainable_tokens())
@@ -45,13 +52,21 @@ class ArenaPrefillBudget(PrefillBudget):
             self.cache.counters.admissions_refused += 1
             self.tree_cache.refused(nothing_pending=self.current_offset == 0)
             return False, None
-        # SGLang tracks one unfinished chunk: split only the first request of a pass,
-        # and after that let none be chunked.
-        if self.split and chunk_limit is not None and extend_input_len > chunk_limit:
-            return False, None
-        stop = None if self.started else self.tree_cache.chunk_stop(extend_input_len, chunk_limit)
-        self.split = self.split or stop is not None
-        return True, chunk_limit if stop is None else stop
+        if chunk_limit is None:
+            return True, None
+        if self.ceil_paged_tokens(extend_input_len) > chunk_limit:
+            return NOT_IN_THIS_PASS if self.unfinished else (True, self._cut(chunk_limit))
+        stop = None if self.started else self.tree_cache.chunk_stop()
+        if stop is None:
+            return True, chunk_limit
+        self.unfinished = True
+        return True, stop
+
+    def _cut(self, room: int) -> int:
+        """Tokens of a chunk that does not end its prompt; less than a grid step if need be."""
+        self.unfinished = True
+        chunk = self.tree_cache.plan.chunk(room)
+        return chunk if chunk or self.started else room
 
     def can_allocate_prefill(
         self,
@@ -73,7 +88,14 @@ class ArenaPrefillBudget(PrefillBudget):
         now = int(self.remaining_current) // self.page_size * self.page_size - self.page_size
         wished = int(self.remaining_total) // self.page_size * self.page_size
         available = min(chunk_limit, now, wished if wished > 0 else now)
+        self.unfinished = available <= 0
         return available if available > 0 else None
+
+    def fit_chunk(
+        self, *, extend_input_len: int, max_new_tokens: int, chunk_limit: int
+    ) -> int | None:
+        """Tokens of a chunk that goes on, of the `chunk_limit` that there is room for."""
+        return chunk_limit if extend_input_len <= chunk_limit else self._cut(chunk_limit)
 
     def reserve(
         self,

@@ -75,8 +75,9 @@ class _States:
         self.grid = grid
 
     def branch_point(self, kv_len: int, usable: int) -> int | None:
-        depth = kv_len // self.grid * self.grid
-        return depth if depth > usable else None
+        # From `usable`, which need not be on the grid itself: snapshots are so many steps on.
+        steps = (kv_len - usable) // self.grid
+        return usable + steps * self.grid if steps > 0 else None
 
     def _spare(self) -> int | None:
         slots = self.cache.try_states(1)

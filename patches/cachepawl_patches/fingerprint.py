@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import inspect
 import pkgutil
@@ -43,11 +44,13 @@ KNOWN: dict[str, str] = {
 }
 
 
+@functools.cache
 def fingerprint(target: str) -> str:
     """First 16 hex digits of the SHA-256 of a target's source, whitespace at line ends off.
 
-    Looks through wrappers made with functools.wraps.  Raises what importing or
-    reading the target raises.
+    Read once a process: the launcher asks, and then its plugin does.  Looks through
+    wrappers made with functools.wraps.  Raises what importing or reading the target
+    raises.
     """
     source = inspect.getsource(inspect.unwrap(pkgutil.resolve_name(target)))
     text = "\n".join(line.rstrip() for line in source.splitlines())

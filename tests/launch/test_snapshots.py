@@ -31,6 +31,11 @@ def test_switched_off() -> None:
     assert SnapshotPlan(GRID, enabled=False).first_stop(128, 0, 64) is None
 
 
+@pytest.mark.parametrize(("room", "tokens"), [(256, 256), (255, 192), (64, 64), (63, 0), (0, 0)])
+def test_a_chunk_that_goes_on_ends_on_the_grid(room: int, tokens: int) -> None:
+    assert SnapshotPlan(GRID, enabled=False).chunk(room) == tokens
+
+
 @given(
     prompt=st.integers(1, 2000),
     usable=st.integers(0, 30).map(lambda n: n * GRID),

@@ -15,7 +15,8 @@ TORCH_FREE = [
     "cachepawl", "cachepawl.types", "cachepawl.config", "cachepawl.cache", "cachepawl.tree",
     "cachepawl.policy.lru", "cachepawl.pool.frames", "cachepawl.pool.references",
     "cachepawl.pool.geometry", "cachepawl.pool.capacity", "cachepawl.observe.reasons",
-    "cachepawl.observe.frame_map", "cachepawl.launch_server",
+    "cachepawl.observe.frame_map", "cachepawl.launch_server", "cachepawl.specs",
+    "cachepawl.specs.presets", "cachepawl.specs.__main__", "cachepawl.pool.from_spec",
 ]  # fmt: skip
 
 

@@ -52,6 +52,12 @@ def tokens(seed: int, count: int) -> list[int]:
     return [draw.choice(VOCABULARY) for _ in range(count)]
 
 
+def _answer(out: dict[str, Any]) -> Answer:
+    meta = out["meta_info"]
+    logprobs = tuple(entry[0] for entry in meta["output_token_logprobs"])
+    return Answer(tuple(out["output_ids"]), logprobs, meta["cached_tokens"])
+
+
 class Client:
     """Talks to one server over HTTP."""
 
@@ -65,15 +71,22 @@ class Client:
             "sampling_params": {"temperature": 0, "max_new_tokens": new, "ignore_eos": True},
             "return_logprob": True,
         } | more
+        return _answer(self._post(body))
+
+    def generate_at_once(self, jobs: Sequence[tuple[Sequence[int], int]]) -> list[Answer]:
+        """`(ids, new)` jobs that reach the scheduler in one message, answers in order.
+
+        They run side by side, and no clock and no network decides which come together.
+        """
+        limits = [{"temperature": 0, "max_new_tokens": new, "ignore_eos": True} for _, new in jobs]
+        ids = [list(ids) for ids, _ in jobs]
+        body = {"input_ids": ids, "sampling_params": limits, "return_logprob": True}
+        return [_answer(out) for out in self._post(body)]
+
+    def _post(self, body: dict[str, Any]) -> Any:
         reply = requests.post(f"{self.base}/generate", json=body, timeout=300)
         reply.raise_for_status()
-        out = reply.json()
-        meta = out["meta_info"]
-        return Answer(
-            tuple(out["output_ids"]),
-            tuple(entry[0] for entry in meta["output_token_logprobs"]),
-            meta["cached_tokens"],
-        )
+        return reply.json()
 
     def generate_many(
         self, jobs: Sequence[tuple[Sequence[int], int]], threads: int, **more: Any

@@ -39,6 +39,18 @@ def test_forks(client: Client, cell: Cell) -> None:
     assert cold.distance(answers[-1]) < TOLERANCE
 
 
+def test_chunks_that_share_a_forward(client: Client, cell: Cell) -> None:
+    """The rest of a forward that another prompt has begun ends on the grid as well."""
+    if cell.has_states and not cell.tracked:
+        pytest.skip("states are wherever a chunk ends")
+    jobs = [(tokens(1, 100), 2), (tokens(2, 400), 2), (tokens(3, 230), 2)]
+    first = client.generate_at_once(jobs)
+    again = [client.generate(*job) for job in jobs]
+    assert [answer.cached for answer in first] == [0, 0, 0]
+    assert [answer.cached for answer in again] == [cell.repeat(len(ids)) for ids, _ in jobs]
+    assert max(a.distance(b) for a, b in zip(first, again, strict=True)) < TOLERANCE
+
+
 def test_turns(client: Client, cell: Cell) -> None:
     prompt = tokens(7, 150)
     answer = client.generate(prompt, 150)

@@ -481,7 +481,6 @@ class TreeMachine(RuleBasedStateMachine):
             assert node.state == model.state.get(end)
             assert node.full_lock == model.kv_locks(end)
             assert node.state_lock == model.receipts.count(end)
-            assert node.path_lock == model.path_receipts.count(end)
             assert list(tree.path_pages(node)) == [
                 model.page[end[:n]] for n in range(2, len(end) + 1)
             ]
