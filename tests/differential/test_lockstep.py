@@ -30,6 +30,13 @@ CELLS = [
     for page in PAGES
     for has_states, split_alike in ((True, False), (False, False), (False, True))
 ]
+CELLS += [
+    Cell(core, page, has_states, split_alike=True, window=window, windowed=windowed)
+    for core in CORES
+    for page, window in ((1, 1), (1, 3), (4, 8), (4, 13), (16, 20))
+    for has_states in (True, False)
+    for windowed in (True, False)
+]
 STEPS = int(os.environ.get("DIFFERENTIAL_STEPS", "20000"))
 """Steps of a long walk, each in every cell."""
 
@@ -51,9 +58,11 @@ def test_same_answers(cell: Cell) -> None:
     walk(machine, seed=1, steps=1500)
     done = machine.done
     # Else the walk has shown little.
-    assert min(done["hit"], done["insert"], done["lock"], done["evict kv"]) > 50
+    assert min(done["hit"], done["insert"], done["lock"], done["evict kv"]) > 30
     if cell.has_states:
         assert min(done["evict state"], done["insert without a state"]) > 20
+    if cell.windowed:
+        assert min(done["SGLang's choice of windows"], done["shorter"]) > 10
 
 
 @pytest.mark.stress
@@ -81,7 +90,7 @@ class Machine(RuleBasedStateMachine):
         self.stack.enter_context(sglang_context(cell.page))
         self.both = Lockstep(cell)
         for path, with_state in batch:
-            self.both.insert(path, 0, with_state)
+            self.both.insert(path, 0, with_state, 0)
 
     def near(self, path: Path, which: int) -> Path:
         """A path as drawn, or one that leaves a cached one somewhere, or a cached one."""
@@ -101,9 +110,17 @@ class Machine(RuleBasedStateMachine):
     def match(self, path: Path, which: int, tail: int, limit: int | None) -> None:
         self.both.match(self.near(path, which), tail % self.both.size, limit)
 
-    @rule(path=paths, which=picks, first=st.integers(0, DEPTH), with_state=st.booleans())
-    def insert(self, path: Path, which: int, first: int, with_state: bool) -> None:
-        self.both.insert(self.near(path, which), first, with_state)
+    @rule(
+        path=paths,
+        which=picks,
+        first=st.integers(0, DEPTH),
+        with_state=st.booleans(),
+        window_from=st.none() | st.integers(0, DEPTH),
+    )
+    def insert(
+        self, path: Path, which: int, first: int, with_state: bool, window_from: int | None
+    ) -> None:
+        self.both.insert(self.near(path, which), first, with_state, window_from)
 
     @rule(path=paths, which=picks, keep_state=st.booleans(), deepest=st.booleans())
     def lock(self, path: Path, which: int, keep_state: bool, deepest: bool) -> None:
@@ -124,12 +141,17 @@ class Machine(RuleBasedStateMachine):
 
     @rule(tokens=st.integers(1, 64))
     def evict_their_kv(self, tokens: int) -> None:
-        self.both.evict_theirs(tokens, 0)
+        self.both.evict_theirs(tokens)
 
     @precondition(lambda self: self.both.cell.has_states)
     @rule(states=st.integers(1, 4))
     def evict_their_states(self, states: int) -> None:
-        self.both.evict_theirs(0, states)
+        self.both.evict_theirs(states=states)
+
+    @precondition(lambda self: self.both.cell.windowed)
+    @rule(tokens=st.integers(1, 64))
+    def evict_their_windows(self, tokens: int) -> None:
+        self.both.evict_theirs(window=tokens)
 
     @precondition(lambda self: self.both.ours.num_nodes > 12)
     @rule()
@@ -159,7 +181,7 @@ def run_as(**options: object) -> settings:
 
 TestMachine = Machine.TestCase
 TestMachine.settings = run_as(
-    max_examples=60, stateful_step_count=30, derandomize=True, database=None
+    max_examples=100, stateful_step_count=30, derandomize=True, database=None
 )
 
 

@@ -13,7 +13,7 @@ from order import OURS, Foretold, OurSubject
 from walk import walk
 
 from benchmarks.sglang_tree import sglang_context
-from cachepawl.tree import Freed, InsertResult, Lock, Locked, Match, Node, RadixTree
+from cachepawl.tree import Freed, InsertResult, Locked, Match, Node, RadixTree
 from cachepawl.types import Key, Runs
 
 
@@ -94,8 +94,7 @@ class LocksTombstonesNot(RadixTree):
 
     def lock(self, node: Node, *more: Any) -> Locked:
         if node.state is None and node is not self.root:
-            locked = self.lock_path(node)
-            return locked._replace(receipt=Lock(node, self.root, keeps_state=False))
+            return self.lock_path(node, *more)
         return super().lock(node, *more)
 
 
@@ -105,6 +104,37 @@ class EvictionKeepsState(RadixTree):
     def evict_kv(self, node: Node) -> Freed:
         return super().evict_kv(node)._replace(states=())
 
+
+class WindowNotAsked(RadixTree):
+    """A hit across a hole in the window."""
+
+    def _answer(self, deepest: Node, matched: int, used: Node, limit: int | None) -> Match:
+        windows, self.windows = self.windows, None
+        found = super()._answer(deepest, matched, used, limit)
+        self.windows = windows
+        return found
+
+
+class WindowOneShort(RadixTree):
+    """A window of one token less is enough."""
+
+    def __init__(self, page: int, *, window: int, **more: Any) -> None:
+        super().__init__(page, window=window - 1, **more)
+
+
+class LocksOneWindowNode(RadixTree):
+    """Only the last edge of a locked window is kept."""
+
+    def lock(self, node: Node, *more: Any) -> Locked:
+        if self.windows is None or node is self.root:
+            return super().lock(node, *more)
+        size, self.windows.size = self.windows.size, 1
+        locked = super().lock(node, *more)
+        self.windows.size = size
+        return locked
+
+
+WINDOWS = (WindowNotAsked, WindowOneShort, LocksOneWindowNode)
 
 STRUCTURE = (
     SplitMovesState,
@@ -185,10 +215,19 @@ def test_lockstep_notices(mutant: type[RadixTree]) -> None:
     with sglang_context(4):
         both = Unchecked(Cell("python", 4, has_states=True), mutant)
         if mutant is RadixTree:
-            walk(both, seed=3, steps=1500)
+            walk(both, seed=3, steps=8000)
             return
         with pytest.raises(AssertionError):
-            walk(both, seed=3, steps=1500)
+            walk(both, seed=3, steps=8000)
+
+
+@pytest.mark.parametrize("mutant", WINDOWS)
+def test_lockstep_notices_windows(mutant: type[RadixTree]) -> None:
+    cell = Cell("python", 4, True, split_alike=True, window=9, windowed=True)
+    with sglang_context(4):
+        walk(Unchecked(cell), seed=3, steps=300)
+        with pytest.raises(AssertionError):
+            walk(Unchecked(cell, mutant), seed=3, steps=1500)
 
 
 @pytest.mark.parametrize("mutant", [RadixTree, *ORDER])

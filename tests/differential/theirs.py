@@ -16,13 +16,14 @@ from sglang.srt.mem_cache.radix_cache import RadixKey
 from sglang.srt.mem_cache.unified_cache.component_type import ComponentType
 
 from benchmarks.sglang_tree import StubRows, StubTokens, make_cache
-from cachepawl.types import Key
+from cachepawl.tree import WindowPart
+from cachepawl.types import NO_PAGES, Key, Runs, namespace_of
 
 FULL, MAMBA, SWA = ComponentType.FULL, ComponentType.MAMBA, ComponentType.SWA
 NAMESPACES: dict[bytes, dict[str, str]] = {
-    b"": {},
-    b"x": {"extra_key": "x"},
-    b"salt": {"cache_salt": "x"},
+    namespace_of(None, None): {},
+    namespace_of("x", None): {"extra_key": "x"},
+    namespace_of(None, "x"): {"cache_salt": "x"},
 }
 """Namespaces of ours, and the arguments of `RadixKey` that make the same one."""
 
@@ -37,13 +38,6 @@ class Left(NamedTuple):
 
 
 NOTHING = Left()
-
-
-class WindowPart(NamedTuple):
-    """The caller's pages of the window layers: from depth `start` to the end of the key."""
-
-    start: int
-    pages: list[int]
 
 
 class Found(NamedTuple):
@@ -219,11 +213,13 @@ class Theirs:
         owned_from: int,
         state: int | None,
         window: WindowPart | None = None,
+        *,
+        whole_window: bool = False,
     ) -> int:
         """Publish; `pages` are those of the whole key.  The tokens that were cached.
 
-        A state that is not taken counts as freed.  With windows, and without a part given,
-        each of the caller's pages has one for the window layers, of the same number.
+        A state that is not taken counts as freed.  `window` as in our `insert`; or, with
+        `whole_window`, each of the caller's pages has a window page of the same number.
         """
         params = InsertParams(
             key=self._key(key),
@@ -233,9 +229,12 @@ class Theirs:
         )
         if isinstance(self.pool, WindowedPages):
             own = pages[owned_from // self.page :]
-            part = window or WindowPart(owned_from, own)
-            params.set_evicted_seqlen(SWA, part.start)
-            self.pool.window_of.update(zip(own[len(own) - len(part.pages) :], part.pages))
+            if whole_window:
+                window = WindowPart(owned_from, Runs.of_pages(own))
+            start, part = window or WindowPart(len(pages) * self.page, NO_PAGES)
+            params.set_evicted_seqlen(SWA, start)
+            ends = own[len(own) - part.count :]
+            self.pool.window_of.update(zip(ends, part, strict=True))
         done = self.cache.insert(params)
         if state is not None and done.mamba_exist:
             self.rows.mamba_allocator.gone.append(state)
@@ -244,6 +243,10 @@ class Theirs:
     def lock(self, node: int, *, keep_state: bool) -> Any:
         """A receipt."""
         return self.cache.lock(node, () if keep_state else (MAMBA,))
+
+    def hold_kv(self, key: Key) -> Any:
+        """Lock the KV, and nothing else, down to the edge that a key ends on."""
+        return self.cache.lock(self._find(key)[1], (SWA, MAMBA))
 
     def unlock(self, receipt: Any) -> None:
         self.cache.unlock(receipt)
@@ -259,6 +262,11 @@ class Theirs:
     def evict_window(self, tokens: int) -> int:
         """SGLang's choice of windows, until so many tokens are free.  How many were."""
         return int(self.cache.evict(EvictParams(swa_num_tokens=tokens)).swa_num_tokens_evicted)
+
+    def window_pages(self, pages: list[int]) -> list[int]:
+        """Window pages that go with pages of a path."""
+        assert isinstance(self.pool, WindowedPages)
+        return [self.pool.window_of[page] for page in pages]
 
     def release_window(self, receipt: Any) -> None:
         """Give up the window part of a lock early."""
