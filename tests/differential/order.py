@@ -16,8 +16,8 @@ from theirs import NOTHING, Left, Theirs
 from walk import DEPTH, Paths
 
 from cachepawl.policy.base import EvictionPolicy, evict
-from cachepawl.policy.lru import LRU_KV, LRU_STATE
-from cachepawl.tree import Freed, Lock, RadixTree
+from cachepawl.policy.lru import LRU_KV, LRU_STATE, LRU_WINDOW
+from cachepawl.tree import Freed, Lock, RadixTree, WindowPart
 from cachepawl.types import Runs
 
 
@@ -249,9 +249,7 @@ def until(step: Callable[[], Left], enough: Callable[[Left], bool]) -> Left:
         more = step()
         if more == NOTHING:
             break
-        gone = Left(
-            tuple(sorted(gone.pages + more.pages)), tuple(sorted(gone.states + more.states))
-        )
+        gone = Left(*(tuple(sorted(a + b)) for a, b in zip(gone, more, strict=True)))
     return gone
 
 
@@ -275,11 +273,16 @@ class OurSubject:
     """`RadixTree` under the policy `lru`."""
 
     def __init__(
-        self, page: int, *, has_states: bool, tree_type: type[RadixTree] = RadixTree
+        self,
+        page: int,
+        *,
+        has_states: bool,
+        window: int | None = None,
+        tree_type: type[RadixTree] = RadixTree,
     ) -> None:
         self.page = page
         self.has_states = has_states
-        self.tree = tree_type(page, has_states=has_states)
+        self.tree = tree_type(page, has_states=has_states, window=window)
 
     def match(self, path: Path, limit: int | None) -> tuple[int, int, list[int]]:
         tokens = None if limit is None else limit * self.page
@@ -287,15 +290,23 @@ class OurSubject:
         pages = self.tree.path_pages(hit.node).slice(0, hit.usable_len // self.page)
         return hit.usable_len // self.page, hit.kv_len // self.page, list(pages)
 
-    def insert(self, path: Path, pages: list[int], first: int, slot: int | None) -> Left:
+    def insert(
+        self,
+        path: Path,
+        pages: list[int],
+        first: int,
+        slot: int | None,
+        window: Window | None = None,
+    ) -> Left:
         own = Runs.of_pages(pages[first:])
         key = key_of(path, self.page)
-        done = self.tree.insert(key, own, owned_from=first * self.page, state=slot)
-        kept = slot is not None and not done.state_taken
-        return Left(tuple(sorted(done.duplicates)), (slot,) if kept and slot else ())
+        part = part_of(window, self.page)
+        done = self.tree.insert(key, own, owned_from=first * self.page, state=slot, window=part)
+        kept = (slot,) if slot is not None and not done.state_taken else ()
+        return Left(tuple(sorted(done.duplicates)), kept, tuple(sorted(done.spare_window)))
 
     def lock(self, path: Path, keep_state: bool) -> Lock:
-        node = self.tree.peek(key_of(path, self.page)).node
+        node = self.tree.peek(key_of(path, self.page)).deepest
         return (self.tree.lock(node) if keep_state else self.tree.lock_path(node)).receipt
 
     def unlock(self, receipt: Lock) -> None:
@@ -306,6 +317,13 @@ class OurSubject:
 
     def evict_states(self, states: int) -> Left:
         return until(lambda: self._evict(LRU_STATE), lambda gone: len(gone.states) >= states)
+
+    def evict_window(self, pages: int) -> Left:
+        return until(lambda: self._evict(LRU_WINDOW), lambda gone: len(gone.window) >= pages)
+
+    def window_sizes(self) -> tuple[int, int]:
+        tree = self.tree
+        return tree.window_evictable // self.page, tree.window_protected // self.page
 
     def _evict(self, policy: EvictionPolicy) -> Left:
         victim = policy.victim(self.tree)
@@ -320,17 +338,27 @@ class OurSubject:
         self.tree.check(2)
 
 
+Window = tuple[int, list[int]]
+"""The first page that has a window page, and the window pages from there on."""
+
+
+def part_of(window: Window | None, page: int) -> WindowPart | None:
+    return window and WindowPart(window[0] * page, Runs.of_pages(window[1]))
+
+
 def left(freed: Freed) -> Left:
-    return Left(tuple(sorted(freed.pages)), freed.states)
+    return Left(tuple(sorted(freed.pages)), freed.states, tuple(sorted(freed.window)))
 
 
 class TheirSubject:
     """SGLang's cache under its own choice of what goes."""
 
-    def __init__(self, core: str, page: int, *, has_states: bool) -> None:
+    def __init__(
+        self, core: str, page: int, *, has_states: bool, window: int | None = None
+    ) -> None:
         self.page = page
         self.has_states = has_states
-        self.theirs = Theirs(core, page, has_states=has_states)
+        self.theirs = Theirs(core, page, has_states=has_states, window=window)
         self.check = self.theirs.check
 
     def match(self, path: Path, limit: int | None) -> tuple[int, int, list[int]]:
@@ -339,8 +367,16 @@ class TheirSubject:
         pages = self.theirs.path_pages(hit.node)
         return hit.usable // self.page, hit.kv // self.page, pages
 
-    def insert(self, path: Path, pages: list[int], first: int, slot: int | None) -> Left:
-        self.theirs.insert(key_of(path, self.page), pages, first * self.page, slot)
+    def insert(
+        self,
+        path: Path,
+        pages: list[int],
+        first: int,
+        slot: int | None,
+        window: Window | None = None,
+    ) -> Left:
+        part = part_of(window, self.page)
+        self.theirs.insert(key_of(path, self.page), pages, first * self.page, slot, part)
         return self.theirs.taken()
 
     def lock(self, path: Path, keep_state: bool) -> Any:
@@ -356,6 +392,14 @@ class TheirSubject:
     def evict_states(self, states: int) -> Left:
         self.theirs.evict_states(states)
         return self.theirs.taken()
+
+    def evict_window(self, pages: int) -> Left:
+        self.theirs.evict_window(pages * self.page)
+        return self.theirs.taken()
+
+    def window_sizes(self) -> tuple[int, int]:
+        free, held = self.theirs.window_sizes()
+        return free // self.page, held // self.page
 
     def sizes(self) -> tuple[int, int, int, int]:
         free, held, *states = self.theirs.sizes()

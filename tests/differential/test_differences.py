@@ -204,3 +204,121 @@ def test_reset(both: Both) -> None:
     both.ours.unlock(receipts[0])
     freed = both.ours.tree.reset()
     assert (list(freed.pages), freed.states) == ([1, 2], (1,))
+
+
+# Sliding windows: 4 tokens a page, a window of 8 tokens, a window page for each page
+
+
+@pytest.fixture
+def windowed(core: str) -> Both:
+    """Without states."""
+    ours = OurSubject(PAGE, has_states=False, window=8)
+    return Both(ours, TheirSubject(core, PAGE, has_states=False, window=8))
+
+
+def publish(one: OurSubject | TheirSubject, letters: str, first_page: int, start: int = 0) -> Left:
+    """All of a key with the caller's pages; window pages, 100 higher, from page `start` on."""
+    own = pages(first_page, len(letters))
+    return one.insert(path(letters), own, 0, None, (start, [page + 100 for page in own[start:]]))
+
+
+def test_windows_alike(windowed: Both) -> None:
+    """Usable is where the window before is whole, or nothing is missing back to the root."""
+    for one in windowed:
+        publish(one, "000000", 1, start=2)  # tombstones at 0 and 1
+        assert one.match(path("000000"), None)[:2] == (6, 6)
+        assert one.match(path("0000"), None)[:2] == (4, 4)
+        assert one.match(path("0001"), None)[:2] == (0, 3)  # one page of the window is missing
+        publish(one, "11", 11)
+        assert one.match(path("1"), None)[:2] == (1, 1)  # less than a window, back to the root
+
+
+def test_a_tombstones_window_comes_back(windowed: Both) -> None:
+    """Ours keeps its KV pages and takes the window; SGLang takes both, if the KV is unlocked."""
+    for one in windowed:
+        publish(one, "0000", 1, start=4)
+        assert one.match(path("0000"), None)[:2] == (0, 4)
+    assert publish(windowed.ours, "0000", 11) == Left((11, 12, 13, 14))
+    assert publish(windowed.theirs, "0000", 11) == Left((1, 2, 3, 4))
+    assert windowed.ours.match(path("0000"), None) == (4, 4, [1, 2, 3, 4])
+    assert windowed.theirs.match(path("0000"), None) == (4, 4, [11, 12, 13, 14])
+
+
+def test_a_locked_tombstones_window_comes_back(windowed: Both) -> None:
+    """Then both do as ours does, and the window is locked at once."""
+    for one in windowed:
+        publish(one, "00", 1, start=2)
+        one.lock(path("00"), True)
+        assert publish(one, "00", 11) == Left((11, 12))
+        assert one.window_sizes() == (0, 2)
+
+
+def test_new_leaves_are_capped(windowed: Both) -> None:
+    """A lock keeps whole edges, and SGLang makes the last edge as short as a window."""
+    for one in windowed:
+        publish(one, "000000", 1)
+        one.lock(path("000000"), True)
+    assert windowed.ours.window_sizes() == (0, 6)
+    assert windowed.theirs.window_sizes() == (4, 2)
+
+
+def test_window_takes_leaf(windowed: Both) -> None:
+    """As with states: here the KV stays, and goes first."""
+    for one in windowed:
+        publish(one, "00", 1)
+    assert windowed.ours.evict_window(1) == Left((), (), (101, 102))
+    assert windowed.theirs.evict_window(1) == Left((1, 2), (), (101, 102))
+
+
+def test_window_takes_state(core: str) -> None:
+    """SGLang gives up the state of a node with its window; ours keeps it.
+
+    The window may come back with the next request, and the state is of use again then.
+    """
+    ours = OurSubject(PAGE, has_states=True, window=8)
+    theirs = TheirSubject(core, PAGE, has_states=True, window=8)
+    for one in (ours, theirs):
+        one.insert(path("00"), [1, 2], 0, 7, (0, [101, 102]))
+        one.insert(path("000"), [1, 2, 3], 2, 8, (2, [103]))
+        one.lock(path("000"), True)
+        one.insert(path("00000"), [1, 2, 3, 4, 5], 3, 9, (3, [104, 105]))
+        one.insert(path("0000000"), [1, 2, 3, 4, 5, 6, 7], 5, 10, (5, [106, 107]))
+    # Locked: the window of 000, which is 00 and 000.  Next to go is 00000, an inner node.
+    assert ours.evict_window(1).states == ()
+    assert theirs.evict_window(1).states == (9,)
+
+
+def three_edges(one: OurSubject | TheirSubject) -> None:
+    """000 in edges of one page each."""
+    publish(one, "0", 1)
+    one.insert(path("00"), [1, 2], 1, None, (1, [102]))
+    one.insert(path("000"), [1, 2, 3], 2, None, (2, [103]))
+
+
+def test_match_uses_one_page_more(windowed: Both) -> None:
+    """A use of three pages is one of the last two here, of all three in SGLang."""
+    for one in windowed:
+        three_edges(one)
+        publish(one, "11", 11)
+        one.match(path("000"), None)
+    assert windowed.ours.evict_window(1) == Left((), (), (101,))
+    assert windowed.theirs.evict_window(1) == Left((11, 12), (), (111, 112))
+
+
+def test_window_goes_from_which_end(windowed: Both) -> None:
+    """Of one use, ours gives up what is deepest first, SGLang what is nearest to the root."""
+    for one in windowed:
+        three_edges(one)
+        one.match(path("000"), None)
+    assert windowed.ours.evict_window(2) == Left((), (), (101, 103))
+    assert windowed.theirs.evict_window(2) == Left((), (), (101, 102))
+
+
+def test_window_lock_can_end_early(core: str) -> None:
+    """SGLang gives a request's window up while its KV stays locked; our receipt is one piece."""
+    theirs = TheirSubject(core, PAGE, has_states=False, window=8)
+    publish(theirs, "00", 1)
+    receipt = theirs.lock(path("00"), True)
+    assert (theirs.sizes()[:2], theirs.window_sizes()) == ((0, 2), (0, 2))
+    theirs.theirs.release_window(receipt)
+    assert (theirs.sizes()[:2], theirs.window_sizes()) == ((0, 2), (2, 0))
