@@ -88,6 +88,34 @@ class StubRows(HybridReqToTokenPool):
         self.mamba_allocator = StubStates()
 
 
+def make_cache(
+    core: str,
+    page: int,
+    rows: HybridReqToTokenPool,
+    tokens: BaseTokenToKVPoolAllocator,
+    components: tuple[ComponentType, ...] = (ComponentType.FULL, ComponentType.MAMBA),
+    *,
+    window: int | None = None,
+) -> UnifiedRadixCache:
+    """SGLang's cache over the given pools.  RuntimeError if it did not take the core asked for."""
+    cache = UnifiedRadixCache(
+        CacheInitParams(
+            disable=False,
+            req_to_token_pool=rows,
+            token_to_kv_pool_allocator=tokens,
+            page_size=page,
+            tree_components=components,
+            sliding_window_size=window,
+            enable_mamba_extra_buffer=True,
+            tree_core_backend=core,
+        )
+    )
+    got = type(cache.tree_core).__name__
+    if got != CORES[core]:
+        raise RuntimeError(f"SGLang was asked for its {core} tree core and built {got}")
+    return cache
+
+
 class SglangTree:
     """One `UnifiedRadixCache`.  Valid inside `sglang_context` of its page."""
 
@@ -96,20 +124,7 @@ class SglangTree:
         self.page = page
         self.tokens = StubTokens(page)
         self.rows = StubRows()
-        self.cache = UnifiedRadixCache(
-            CacheInitParams(
-                disable=False,
-                req_to_token_pool=self.rows,
-                token_to_kv_pool_allocator=self.tokens,
-                page_size=page,
-                tree_components=(ComponentType.FULL, ComponentType.MAMBA),
-                enable_mamba_extra_buffer=True,
-                tree_core_backend=core,
-            )
-        )
-        got = type(self.cache.tree_core).__name__
-        if got != CORES[core]:
-            raise RuntimeError(f"SGLang was asked for its {core} tree core and built {got}")
+        self.cache = make_cache(core, page, self.rows, self.tokens)
 
     # -- what is not timed ------------------------------------------------------------
 
