@@ -153,9 +153,11 @@ class RadixTree(Trie):
         root = self.root
         if node.owner is not root:
             raise LockError(f"{node!r} is not in this tree: it was evicted; match again")
-        boundary = 0
-        if self.windows is not None:
-            boundary = self.windows.lock(node, self._depth_on(node, depth))
+        if depth is None:
+            depth = node.end
+        elif not node.start <= depth <= node.end:
+            refuse_length(f"depth {depth}", f"the edge of {node!r}", "pass the usable length")
+        boundary = self.windows.lock(node, depth) if self.windows is not None else 0
         pages: list[Runs] = []
         if node is not root:
             top = self.kv_list.take_path(node, pages)
@@ -169,13 +171,6 @@ class RadixTree(Trie):
         receipt = Lock(node, root, keeps_state=keeps_state, boundary=boundary)
         self.open_locks.add(receipt)
         return Locked(receipt, tuple(pages))
-
-    def _depth_on(self, node: Node, depth: int | None) -> int:
-        if depth is None:
-            return node.end
-        if not node.start <= depth <= node.end:
-            refuse_length(f"depth {depth}", f"the edge of {node!r}", "pass the usable length")
-        return depth
 
     def unlock(self, receipt: Lock) -> tuple[Runs, ...]:
         """Spend a receipt.  Returns the pages of nodes that no receipt locks any more.
