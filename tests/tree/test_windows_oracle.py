@@ -596,10 +596,10 @@ TestWindows.settings = settings(
 
 @pytest.mark.stress
 class TestWindowsForLong(WindowMachine.TestCase):  # type: ignore[misc, valid-type]
-    """The same with fresh seeds; TREE_EXAMPLES sets how many."""
+    """The same with fresh seeds; WINDOW_EXAMPLES sets how many."""
 
     settings = settings(
         COMMON,
-        max_examples=int(os.environ.get("TREE_EXAMPLES", "3000")),
+        max_examples=int(os.environ.get("WINDOW_EXAMPLES", "6000")),
         stateful_step_count=80,
     )
