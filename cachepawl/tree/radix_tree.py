@@ -288,8 +288,12 @@ class RadixTree(Trie):
             return NO_PAGES
         spare = NO_PAGES
         if part is not None:
-            spare = Runs.concat(self.windows.fill(node, part, self._split, stamp)[::-1])
+            had, filled = self.windows.fill(node, part, self._split, stamp)
+            spare = Runs.concat(reversed(had))
             self.owned_windows.release(spare)
+            if self.events is not None:
+                for below in reversed(filled):
+                    self.events.stored("window", below)
         self.windows.lift(node, node.end, stamp)
         return spare
 
@@ -393,6 +397,8 @@ class RadixTree(Trie):
 
     def _drop_window(self, node: Node) -> Runs:
         assert self.windows is not None  # a node has window pages in a tree with windows only
+        if self.events is not None:
+            self.events.removed("window", node)
         pages = self.windows.drop(node)
         self.owned_windows.release(pages)
         return pages
@@ -422,6 +428,8 @@ class RadixTree(Trie):
             node.state = node.window = None
             retire(node)
         self._clear()
+        if self.events is not None:
+            self.events.cleared()
         return Freed(pages, states, len(nodes), windows)
 
     # Looking at it

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 from cachepawl.errors import ArgumentError
 from cachepawl.tree.edges import shared_bytes
+from cachepawl.tree.events import EventLog
 from cachepawl.tree.ghosts import GHOST_TOKENS, Ghosts
 from cachepawl.tree.hashes import HASH_BYTES
 from cachepawl.tree.locks import Lock
@@ -32,6 +33,7 @@ class Trie:
         "_clock",
         "_page_bytes",
         "_serial",
+        "events",
         "full_evictable",
         "full_protected",
         "ghosts",
@@ -98,6 +100,7 @@ class Trie:
         self.max_tokens = max_tokens
         self.windows = Windows(window, page_tokens) if window else None
         self.ghosts = Ghosts(ghost_tokens, token_bytes)
+        self.events: EventLog | None = None
         self._page_bytes = page_tokens * token_bytes
         self._clock = 0
         self._serial = 0
@@ -140,6 +143,13 @@ class Trie:
     def window_protected(self) -> int:
         """Tokens of locked window KV."""
         return self.windows.protected if self.windows is not None else 0
+
+    def log_events(self) -> EventLog:
+        """Log from now on what enters and leaves.  ArgumentError unless the tree is empty."""
+        if self.num_nodes:
+            raise ArgumentError(f"{self.num_nodes} nodes are in the tree; log before the first")
+        self.events = EventLog(self.page_tokens, self.token_bytes)
+        return self.events
 
     def walk(self) -> Iterator[Node]:
         """Every node but the root, parents before children, siblings oldest first.
@@ -207,6 +217,8 @@ class Trie:
         parent.children[hook] = leaf
         self.num_nodes += 1
         self.full_evictable += end - parent.end
+        if self.events is not None and self.has_full:
+            self.events.stored("full", leaf)
         return leaf
 
     def _split(self, node: Node, at: int) -> Node:
@@ -246,6 +258,8 @@ class Trie:
         node.state = slot
         node.state_gone = None
         self.owned_slots.add(slot)
+        if self.events is not None:
+            self.events.stored("state", node)
         if node.state_lock:
             self.state_protected += 1
         else:
@@ -255,6 +269,8 @@ class Trie:
     def _drop_state(self, node: Node) -> int:
         slot = node.state
         assert slot is not None
+        if self.events is not None:
+            self.events.removed("state", node)
         node.state = None
         self.owned_slots.discard(slot)
         self.state_list.remove(node)
@@ -264,6 +280,8 @@ class Trie:
 
     def _unlink(self, parent: Node, node: Node, gone: Gone) -> None:
         """Take a leaf out, remember it as a ghost, and make the object unusable."""
+        if self.events is not None and self.has_full:
+            self.events.removed("full", node)
         self.ghosts.add(parent, node, gone)
         self.kv_list.remove(node)
         self.owned_pages.release(node.pages)

@@ -133,15 +133,18 @@ class Windows:
 
     def fill(
         self, node: Node, part: WindowPart, split: Callable[[Node, int], Node], stamp: int
-    ) -> list[Runs]:
-        """Give the path that ends with `node` the pages of a part; returns those it had already.
+    ) -> tuple[list[Runs], list[Node]]:
+        """Give the path that ends with `node` the pages of a part.
+
+        Returns the pages that it had already, and the nodes that took theirs.
 
             [part.start, node.end)  tombstones take the pages; resident nodes keep their own
             an edge across part.start is split there if it is a tombstone
 
-        What is returned comes deepest first.  Cost: the path down from `part.start`.
+        Both deepest first.  Cost: the path down from `part.start`.
         """
         spare = []
+        filled = []
         base = part.start
         while (parent := node.parent) is not None and node.end > base:
             if node.window is None and parent.end < base:
@@ -150,10 +153,11 @@ class Windows:
             pages = part.pages.slice(first, (node.end - base) // self.page_tokens)
             if node.window is None:
                 self._put(node, pages, stamp)
+                filled.append(node)
             else:
                 spare.append(pages)
             node = parent
-        return spare
+        return spare, filled
 
     def _put(self, node: Node, pages: Runs, stamp: int) -> None:
         node.window = pages

@@ -29,6 +29,7 @@ from cachepawl.tree import Lock, Miss, Node, Reason
 from cachepawl.types import Key, Runs, namespace_of
 from cachepawl_launch.decisions import DecisionLog
 from cachepawl_launch.indices import token_ids
+from cachepawl_launch.kv_events import published
 from cachepawl_launch.lookups import Lookup, Lookups
 from cachepawl_launch.snapshots import SnapshotPlan
 from cachepawl_launch.states import NoStates, make_handover
@@ -77,6 +78,8 @@ class CachepawlPrefixCache(BasePrefixCache):
         self._decisions = decisions
         self._latest: Lookup | None = None
         self._drop_prefix_of: str | None = None
+        if params.enable_kv_cache_events:
+            self.cache.tree.log_events()
         if params.enable_metrics:
             self.init_metrics_collector()
 
@@ -252,6 +255,13 @@ class CachepawlPrefixCache(BasePrefixCache):
         return EvictResult(
             num_tokens_evicted=tokens, mamba_num_evicted=counters.evicted_states - before[1]
         )
+
+    # -- events -----------------------------------------------------------------------
+
+    def take_events(self) -> list[Any]:
+        """What entered and left since the last call, as SGLang publishes it."""
+        log = self.cache.tree.events
+        return [] if log is None else published(log.take(), self.page_size)
 
     # -- sizes -------------------------------------------------------------------------
 

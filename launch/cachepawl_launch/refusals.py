@@ -88,7 +88,6 @@ REFUSALS = (
         "cachepawl's own policy applies, see --cachepawl-policy",
         _not(None, "lru"),
     ),
-    Refusal("--kv-events-config", "kv_events_config", "KV events are not published yet"),
     Refusal(
         "--enable-streaming-session",
         "enable_streaming_session",
