@@ -1,7 +1,7 @@
 """`python -m benchmarks.run`: measure, print tables, write JSON.
 
-Writes `tree.json`, `alloc.json` and `machine.json` to `--out`.  Exit code 1 when a tree
-row of ours is not below SGLang's Python core; the rows are named.  See docs/benchmarks.md.
+Writes `tree.json`, `scale.json`, `alloc.json` and `machine.json` to `--out`.  Exit code 1 when a
+tree row of ours is not below SGLang's Python core; the rows are named.  See docs/benchmarks.md.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from rich.console import Console
 
 PAGES = (1, 16, 64)
 QUICK_PAGES = (64,)
-PARTS = ("tree", "alloc")
+PARTS = ("tree", "scale", "alloc")
 
 
 def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.run", description=__doc__)
-    parser.add_argument("--only", choices=PARTS, help="one part; default: both")
+    parser.add_argument("--only", choices=PARTS, help="one part; default: all")
     parser.add_argument(
         "--quick", action="store_true", help=f"page {QUICK_PAGES[0]} and few calls: rough figures"
     )
@@ -46,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parse_arguments(argv)
     set_up_process()
     # Only now: torch reads the environment when it is imported.
-    from benchmarks import bench_alloc, bench_tree, tables
+    from benchmarks import bench_alloc, bench_scale, bench_tree, tables
     from benchmarks.machine import describe_machine
     from benchmarks.workload import FULL, QUICK
 
@@ -62,6 +62,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             machine["rust_core"] = no_rust or "measured"
             too_slow = bench_tree.above_the_bar(tree)
             write_json(options.out / "tree.json", tree)
+        if "scale" in parts:
+            sizes, million = bench_scale.measure_all(options.quick, status.update)
+            write_json(options.out / "scale.json", {"sizes": sizes, "million_tokens": million})
         if "alloc" in parts:
             calls = bench_alloc.QUICK_CALLS if options.quick else bench_alloc.CALLS
             alloc = bench_alloc.measure_all(pages, calls, status.update)
@@ -72,6 +75,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         tables.show_tree(console, tree)
         if no_rust:
             console.print(f"SGLang's Rust core is left out: {no_rust}")
+    if "scale" in parts:
+        tables.show_rows(console, "Trees of several sizes, bare tree, page 16", sizes)
+        tables.show_rows(console, "One prompt of a million tokens, key making included", million)
     if "alloc" in parts:
         tables.show_alloc(console, alloc)
     console.print(", ".join(f"{key} {value}" for key, value in machine.items()), soft_wrap=True)

@@ -31,6 +31,16 @@ def show_alloc(console: Console, rows: Rows) -> None:
     _show(console, "Allocation", rows, ALLOC_FIGURES, ALLOC_RATIOS)
 
 
+def show_rows(console: Console, title: str, rows: Rows) -> None:
+    """Rows as they are, one column a key."""
+    table = Table(title=title, title_justify="left")
+    for key in rows[0]:
+        table.add_column(key, justify="right")
+    for row in rows:
+        table.add_row(*(f"{value:,}" for value in row.values()))
+    console.print(table)
+
+
 def _show(
     console: Console,
     title: str,

@@ -255,6 +255,17 @@ class HybridPrefixCache:
             self.row_states -= done.state_taken
         return Published(done.node, replaced, done.state_taken)
 
+    def note_locked_out(self, key: Key, depth: int) -> None:
+        """A state of the key's first `depth` tokens was wanted, and all memory was locked.
+
+        Where the tree has a node for it, later misses say so.
+        """
+        node = self.tree.peek(
+            Key(key.tokens[: depth * self.tree.token_bytes], key.namespace)
+        ).deepest
+        if node.end == depth:
+            self.tree.note_locked_out(node)
+
     def release(self, row: int, start: int, stop: int) -> None:
         """The row gives back its own pages of tokens `[start, stop)`; `start` on a page."""
         page = self.geometry.page_tokens

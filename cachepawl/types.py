@@ -72,10 +72,12 @@ class Runs:
     costs the number of runs, never the number of pages.
     """
 
-    __slots__ = ("count", "runs")
+    __slots__ = ("_by_frame", "count", "runs")
 
     runs: tuple[tuple[int, int], ...]
     count: int
+    _by_frame: tuple[int, tuple[tuple[int, int], ...]] | None
+    """Pages of a frame, and what `by_frame` answered for that."""
 
     def __init__(self, runs: Iterable[tuple[int, int]] = ()) -> None:
         """Runs with a count of zero are dropped; a negative count raises ValueError."""
@@ -94,6 +96,7 @@ class Runs:
                 merged.append((first, count))
         self.runs = tuple(merged)
         self.count = total
+        self._by_frame = None
 
     @classmethod
     def merged(cls, runs: Iterable[tuple[int, int]], count: int) -> Runs:
@@ -101,6 +104,7 @@ class Runs:
         new = cls.__new__(cls)
         new.runs = tuple(runs)
         new.count = count
+        new._by_frame = None
         return new
 
     @classmethod
@@ -140,6 +144,27 @@ class Runs:
                     return first + index
                 index -= count
         raise IndexError(f"position {index} of {self.count} pages")
+
+    def by_frame(self, pages_per_frame: int) -> tuple[tuple[int, int], ...]:
+        """`(frame, pages in it)` for every frame that the pages touch, each once.
+
+        Kept for the next time, as a cached path is locked again and again.
+        """
+        known = self._by_frame
+        if known is not None and known[0] == pages_per_frame:
+            return known[1]
+        counts: dict[int, int] = {}
+        for first, count in self.runs:
+            frame, at = divmod(first, pages_per_frame)
+            while count > 0:
+                here = min(pages_per_frame - at, count)
+                counts[frame] = counts.get(frame, 0) + here
+                count -= here
+                frame += 1
+                at = 0
+        answer = tuple(counts.items())
+        self._by_frame = pages_per_frame, answer
+        return answer
 
     def slice(self, start: int, stop: int) -> Runs:
         """Pages at positions `[start, stop)`; the bounds are clipped to `[0, len]`."""

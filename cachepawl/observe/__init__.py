@@ -1,1 +1,1 @@
-"""Counters, miss reasons, text pictures of the cache."""
+"""Counters and text pictures of the cache."""

@@ -323,17 +323,11 @@ class FrameAllocator:
         pages = frames = 0
         for runs in parts:
             pages += runs.count
-            for first, count in runs.runs:
-                frame, at = divmod(first, full)
-                while count > 0:
-                    here = full - at if count > full - at else count
-                    before = pinned[frame]
-                    pinned[frame] = after = before + sign * here
-                    if not before or not after:
-                        frames += sign
-                    count -= here
-                    frame += 1
-                    at = 0
+            for frame, here in runs.by_frame(full):
+                before = pinned[frame]
+                pinned[frame] = after = before + sign * here
+                if not before or not after:
+                    frames += sign
         self.pinned_pages += sign * pages
         self.pinned_frames += frames
 

@@ -39,6 +39,14 @@ class Owners:
                 owned.extend(bytes(stop - len(owned)))
             owned[first:stop] = b"\1" * count
 
+    def refuse_owned(self, runs: Runs) -> None:
+        """OwnershipError if the tree owns one of the ids.  Does not modify anything."""
+        find = self._map.find
+        for first, count in runs.runs:
+            taken = find(1, first, first + count) if first >= 0 else first
+            if taken >= 0 or first < 0:
+                self._refuse(taken)
+
     def release(self, runs: Runs) -> None:
         """Let ids go that are owned.  Cost: as `claim`."""
         owned = self._map

@@ -13,7 +13,7 @@ moves a node), never the size of the tree.
 
 from __future__ import annotations
 
-from cachepawl.errors import LockError
+from cachepawl.errors import ArgumentError, LockError
 from cachepawl.tree.checks import check_counters, check_everything
 from cachepawl.tree.hashes import edge_hashes
 from cachepawl.tree.locks import Lock
@@ -153,9 +153,11 @@ class RadixTree(Trie):
         root = self.root
         if node.owner is not root:
             raise LockError(f"{node!r} is not in this tree: it was evicted; match again")
-        boundary = 0
-        if self.windows is not None:
-            boundary = self.windows.lock(node, self._depth_on(node, depth))
+        if depth is None:
+            depth = node.end
+        elif not node.start <= depth <= node.end:
+            refuse_length(f"depth {depth}", f"the edge of {node!r}", "pass the usable length")
+        boundary = self.windows.lock(node, depth) if self.windows is not None else 0
         pages: list[Runs] = []
         if node is not root:
             top = self.kv_list.take_path(node, pages)
@@ -170,13 +172,6 @@ class RadixTree(Trie):
         self.open_locks.add(receipt)
         return Locked(receipt, tuple(pages))
 
-    def _depth_on(self, node: Node, depth: int | None) -> int:
-        if depth is None:
-            return node.end
-        if not node.start <= depth <= node.end:
-            refuse_length(f"depth {depth}", f"the edge of {node!r}", "pass the usable length")
-        return depth
-
     def unlock(self, receipt: Lock) -> tuple[Runs, ...]:
         """Spend a receipt.  Returns the pages of nodes that no receipt locks any more.
 
@@ -186,7 +181,7 @@ class RadixTree(Trie):
         root = self.root
         if receipt not in self.open_locks:
             spent = receipt.owner is None
-            what = "was spent before" if spent else "was not made by this tree"
+            what = "was spent before" if spent else "is forged or belongs to another tree"
             raise LockError(f"{receipt!r} {what}: spend each receipt once, on the tree it is from")
         self.open_locks.remove(receipt)
         receipt.owner = None
@@ -257,10 +252,10 @@ class RadixTree(Trie):
         matched = at // self.token_bytes
         refuse_insert(self, key, pages, owned_from, matched, state, window)
         if not length:
-            return InsertResult(node, 0, NO_PAGES, False, NO_PAGES)
+            return InsertResult(node, 0, NO_PAGES, False)
         known = max(matched - owned_from, 0) // self.page_tokens
-        fresh = pages.slice(known, pages.count)
-        self._claim(pages, fresh, window)
+        duplicates, fresh = pages.split(min(known, pages.count)) if known else (NO_PAGES, pages)
+        self._claim(duplicates, fresh, window)
         self._clock = stamp = self._clock + 1
         if node.end > matched:
             node = self._split(node, matched)
@@ -275,20 +270,18 @@ class RadixTree(Trie):
             self.state_list.lift(node, stamp)
         spare = self._fill_windows(node, window, stamp)
         self._lift_inserted(node, stamp, grows)
-        duplicates = pages.slice(0, known) if known else NO_PAGES
         return InsertResult(node, matched, duplicates, taken, spare)
 
-    def _claim(self, pages: Runs, fresh: Runs, window: WindowPart | None) -> None:
+    def _claim(self, duplicates: Runs, fresh: Runs, window: WindowPart | None) -> None:
         """Own what is new.  OwnershipError, and no change, where something is owned already."""
-        self.owned_pages.claim(pages)
-        if fresh is not pages:
-            self.owned_pages.release(pages.slice(0, pages.count - fresh.count))
-        if window is not None:
-            try:
+        self.owned_pages.claim(fresh)
+        try:
+            self.owned_pages.refuse_owned(duplicates)
+            if window is not None:
                 self.owned_windows.claim(window.pages)
-            except Exception:
-                self.owned_pages.release(fresh)
-                raise
+        except ArgumentError:
+            self.owned_pages.release(fresh)
+            raise
 
     def _fill_windows(self, node: Node, part: WindowPart | None, stamp: int) -> Runs:
         if self.windows is None:
@@ -383,7 +376,7 @@ class RadixTree(Trie):
         slot = self._drop_state(node)
         node.state_gone = Gone(self._clock, by)
         self._chill(node)
-        return Freed(NO_PAGES, (slot,), 0, NO_PAGES)
+        return Freed(NO_PAGES, (slot,), 0)
 
     def evict_window(self, node: Node, by: str = "") -> Freed:
         """Free the window pages of a node, not its full KV.  O(1).

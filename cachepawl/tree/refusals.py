@@ -55,6 +55,8 @@ def _refuse_state(tree: Trie, length: int, state: int) -> None:
         raise ArgumentError("a state with an empty key: there is no node to put it on")
     if not tree.has_states:
         raise ArgumentError("a state for a tree without states: build it with has_states=True")
+    if state < 0:
+        raise ArgumentError(f"state slot {state}: ids start at 0")
     if state in tree.owned_slots:
         raise OwnershipError(
             f"state slot {state} comes in twice: a slot has one owner; pass only what the "

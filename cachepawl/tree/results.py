@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from cachepawl.tree.locks import Lock
 from cachepawl.tree.node import Node
-from cachepawl.types import Runs
+from cachepawl.types import NO_PAGES, Runs
 
 
 class Match(NamedTuple):
@@ -42,7 +42,7 @@ class InsertResult(NamedTuple):
     """The caller's pages of `[owned_from, matched_len)`: still the caller's, to free."""
     state_taken: bool
     """Whether the tree owns the state now; if not, it is still the caller's."""
-    spare_window: Runs
+    spare_window: Runs = NO_PAGES
     """The caller's window pages that the tree had already: still the caller's, to free."""
 
 
@@ -52,5 +52,5 @@ class Freed(NamedTuple):
     pages: Runs
     states: tuple[int, ...]
     nodes: int
-    window: Runs
+    window: Runs = NO_PAGES
     """Window pages."""

@@ -25,9 +25,8 @@ from sglang.srt.mem_cache.base_prefix_cache import (
 
 from cachepawl.cache import HybridPrefixCache
 from cachepawl.errors import InvariantError
-from cachepawl.observe.reasons import LAST_TOKEN, NO_STATE, STATE_AT_END
-from cachepawl.tree import Lock, Match, Node
-from cachepawl.types import Key, Runs
+from cachepawl.tree import Lock, Miss, Node, Reason
+from cachepawl.types import Key, Runs, namespace_of
 from cachepawl_launch.decisions import DecisionLog
 from cachepawl_launch.indices import token_ids
 from cachepawl_launch.lookups import Lookup, Lookups
@@ -101,17 +100,14 @@ class CachepawlPrefixCache(BasePrefixCache):
 
     @staticmethod
     def _key(tokens: Any, extra_key: str | None, salt: str | None) -> Key:
-        if extra_key is None and not salt:
-            return Key(tokens.tobytes())
-        return Key(tokens.tobytes(), repr((extra_key, salt or None)).encode())
+        return Key(tokens.tobytes(), namespace_of(extra_key, salt))
 
     def match_prefix(self, params: Any) -> MatchResult:
         """The usable prefix.  Takes nothing: the state is copied once the request is admitted."""
         radix, req = params.key, params.req
         limit = len(radix)
-        match = self.cache.match(
-            self._key(radix.token_ids, radix.extra_key, radix.cache_salt), limit
-        )
+        key = self._key(radix.token_ids, radix.extra_key, radix.cache_salt)
+        match = self.cache.match(key, limit)
         usable, node = match.usable_len, match.node
         dropped = req is not None and req.rid == self._drop_prefix_of
         if dropped:
@@ -120,8 +116,10 @@ class CachepawlPrefixCache(BasePrefixCache):
         branch = self.handover.branch_point(kv_len, usable)
         if req is not None:
             prompt = len(radix.token_ids)
-            beyond = self._why_beyond(match, prompt)
-            self._latest = Lookup(req.rid, prompt, match.kv_len, usable, branch, beyond, dropped)
+            missed = [Miss(Reason.DROPPED, prompt, prompt)]
+            if not dropped:
+                missed = self.cache.tree.explain(key, match, limit)
+            self._latest = Lookup(req.rid, prompt, usable, branch, missed)
             self.lookups.note(self._latest)
         self._log("match", len(radix.token_ids), match.kv_len, usable)
         return MatchResult(
@@ -133,13 +131,6 @@ class CachepawlPrefixCache(BasePrefixCache):
             cache_protected_len=usable,
             full_kv_hit_length=kv_len,
         )
-
-    def _why_beyond(self, match: Match, prompt: int) -> str:
-        if not self.supports_mamba():
-            return LAST_TOKEN
-        deepest = match.deepest
-        at_end = deepest.end == prompt == match.kv_len and deepest.state is not None
-        return STATE_AT_END if at_end else NO_STATE
 
     def touch_prefix(self, key: Any) -> None:
         self.cache.tree.touch(self._key(key.token_ids, key.extra_key, key.cache_salt))
@@ -193,6 +184,8 @@ class CachepawlPrefixCache(BasePrefixCache):
         taken = False
         if depth > req.kv.cache_protected_len:
             taken = self._publish(req, key, depth, offer.slot)
+        if offer.refused:
+            self.cache.note_locked_out(key, offer.refused)
         self.handover.settle(req, offer, taken)
         self.cache.check(self.check_level)
 

@@ -6,7 +6,7 @@ from collections import OrderedDict, deque
 from typing import Any, NamedTuple
 
 from cachepawl.observe.counters import CacheCounters
-from cachepawl.observe.reasons import DROPPED, MissReason, explain
+from cachepawl.tree import Miss
 
 WAITING_KEPT = 4096
 ENDED_KEPT = 256
@@ -17,18 +17,10 @@ class Lookup(NamedTuple):
 
     rid: str
     prompt: int
-    kv_len: int
     usable: int
     branch: int | None
-    beyond: str
-    """Why cached KV beyond `usable` is of no use."""
-    dropped: bool
-
-    def reasons(self) -> list[MissReason]:
-        """Why `prompt - usable` tokens have to be computed."""
-        if self.dropped:
-            return [MissReason(DROPPED, self.prompt)]
-        return explain(self.prompt, self.kv_len, self.usable, beyond=self.beyond)
+    missed: list[Miss]
+    """Why `prompt - usable` tokens have to be computed."""
 
 
 class Lookups:
@@ -57,13 +49,13 @@ class Lookups:
         counters.lookups += 1
         counters.prompt_tokens += lookup.prompt
         counters.hit_tokens += lookup.usable
-        for reason, tokens in lookup.reasons():
-            counters.missed[reason] += tokens
+        for miss in lookup.missed:
+            counters.missed[miss.reason.value] += miss.tokens
 
     def recent(self, count: int) -> list[dict[str, Any]]:
         """The latest ended requests, newest last."""
         return [
             {"rid": look.rid, "prompt": look.prompt, "cached": look.usable,
-             "reasons": [str(reason) for reason in look.reasons()]}
+             "reasons": [str(miss) for miss in look.missed]}
             for look in list(self.ended)[-count:]
         ]  # fmt: skip

@@ -31,6 +31,8 @@ class Offer:
     """The tracking entry that holds `slot`."""
     spare: int | None = None
     """A fresh slot: replaces `slot` if the tree takes it, else it is given back."""
+    refused: int = 0
+    """The depth of a state that nothing could be offered for: all memory is locked."""
 
 
 HasState = Callable[[int], bool]
@@ -100,7 +102,7 @@ class TrackedStates(_States):
         if has_state(depth):
             return Offer(depth)
         spare = self._spare()
-        return Offer() if spare is None else Offer(depth, slot, entry, spare)
+        return Offer(refused=depth) if spare is None else Offer(depth, slot, entry, spare)
 
     def _newest(self, req: Any, up_to: int) -> tuple[int, int]:
         """Depth and tracking entry of the newest snapshot that the key reaches, or 0."""
@@ -140,7 +142,7 @@ class SingleState(_States):
             return Offer(up_to)
         slot = self._spare()
         if slot is None:
-            return Offer()
+            return Offer(refused=up_to)
         copy = self.pool.mamba_allocator.ids.to_device([slot])
         self.pool.mamba_pool.copy_from(req.kv.mamba_pool_idx.unsqueeze(0), copy)
         return Offer(up_to, slot)

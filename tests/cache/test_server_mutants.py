@@ -113,7 +113,7 @@ class EvictsStatesInVain(Broken):
 
 
 class EvictionForgetsStates(Broken):
-    def _evict(self, victim: Victim) -> None:
+    def _evict(self, victim: Victim, by: str) -> None:
         freed = evict(self.tree, victim)
         self.refs.evicted(freed.pages)
         self.frames.free_states(freed.states[:1] if victim.kind == "state" else ())
@@ -126,7 +126,7 @@ class PolicyNeverNamesStates(Broken):
         leaf = self.tree.kv_victim()
         if leaf is None:
             return False
-        self._evict(Victim(leaf, "kv"))
+        self._evict(Victim(leaf, "kv"), policy.name)
         return True
 
 

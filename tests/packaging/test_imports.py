@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 TORCH_FREE = [
     "cachepawl", "cachepawl.types", "cachepawl.config", "cachepawl.cache", "cachepawl.tree",
     "cachepawl.policy.lru", "cachepawl.pool.frames", "cachepawl.pool.references",
-    "cachepawl.pool.geometry", "cachepawl.pool.capacity", "cachepawl.observe.reasons",
+    "cachepawl.pool.geometry", "cachepawl.pool.capacity", "cachepawl.tree.misses",
     "cachepawl.observe.frame_map", "cachepawl.launch_server", "cachepawl.specs",
     "cachepawl.specs.presets", "cachepawl.specs.__main__", "cachepawl.pool.from_spec",
 ]  # fmt: skip

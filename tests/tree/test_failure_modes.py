@@ -122,6 +122,7 @@ class ReceiptsReplay(RadixTree):
     def unlock(self, receipt: Lock) -> tuple[Runs, ...]:
         released = super().unlock(receipt)
         receipt.owner = self.root
+        self.open_locks.add(receipt)
         return released
 
 
@@ -153,7 +154,7 @@ def lock_holds_the_whole_path(tree_type: TreeType) -> None:
     # KV of an ancestor evicted under a running request; a request evicting its own prefix.
     tree = tree_type(4)
     put(tree, A, 1, state=7)
-    node = put(tree, AB, 1, state=8).node
+    node = put(tree, AB, 31, state=8).node
     tree.lock(node)
     tree.check(2)
     assert tree.kv_victim() is None
@@ -166,7 +167,7 @@ def lock_holds_the_whole_path(tree_type: TreeType) -> None:
 class LocksEvicted(RadixTree):
     def lock(self, node: Node) -> Locked:
         if node.parent is None and node is not self.root:
-            return Locked(Lock(node, self.root, keeps_state=True), ())
+            return Locked(Lock(node, self.root, keeps_state=True, boundary=0), ())
         return super().lock(node)
 
 
@@ -281,7 +282,7 @@ def one_owner_after_a_split(tree_type: TreeType) -> None:
 class EmptyKeyMakesNode(RadixTree):
     def insert(self, key: Key, pages: Runs, *, owned_from: int, state: int | None) -> InsertResult:
         if not key.tokens:
-            ghost = Node(b"", b"", self.root, 0, NO_PAGES)
+            ghost = Node(b"", b"", self.root, 0, NO_PAGES, 0)
             self.root.children[b""] = ghost
             self.kv_list.put_cold(ghost)
             self.num_nodes += 1
@@ -363,7 +364,7 @@ def limit_moves_the_state_too(tree_type: TreeType) -> None:
     # A prefix capped to n - 1 tokens with the state of depth n restored computes nonsense.
     tree = tree_type(4)
     put(tree, A, 1, state=7)
-    put(tree, AB, 1, state=8)
+    put(tree, AB, 31, state=8)
     match = tree.match(AB, 15)
     assert (match.usable_len, match.node.end, match.node.state) == (8, 8, 7)
     assert tree.match(A, 7).usable_len == 0
@@ -423,9 +424,9 @@ def callers_buffers_are_not_kept(tree_type: TreeType) -> None:
 
 
 class EvictedStaysListed(RadixTree):
-    def evict_kv(self, node: Node) -> Freed:
+    def evict_kv(self, node: Node, by: str = "") -> Freed:
         newer, older = node.kv_newer, node.kv_older
-        freed = super().evict_kv(node)
+        freed = super().evict_kv(node, by)
         newer.kv_older = older.kv_newer = node
         node.kv_newer, node.kv_older = newer, older
         return freed
@@ -456,8 +457,8 @@ def evicted_node_left_on_a_list(tree_type: TreeType) -> None:
 
 
 class EvictionCountsTwice(RadixTree):
-    def evict_kv(self, node: Node) -> Freed:
-        freed = super().evict_kv(node)
+    def evict_kv(self, node: Node, by: str = "") -> Freed:
+        freed = super().evict_kv(node, by)
         self.full_evictable -= freed.pages.count * self.page_tokens
         return freed
 
@@ -477,9 +478,9 @@ def sizes_do_not_drift(tree_type: TreeType) -> None:
 
 
 class CascadeIgnoresLocks(RadixTree):
-    def evict_kv(self, node: Node) -> Freed:
+    def evict_kv(self, node: Node, by: str = "") -> Freed:
         parent = node.parent
-        freed = super().evict_kv(node)
+        freed = super().evict_kv(node, by)
         if parent is not None and parent.full_lock and not parent.children:
             above = parent.parent
             assert above is not None
@@ -488,9 +489,9 @@ class CascadeIgnoresLocks(RadixTree):
 
 
 class CascadeIgnoresStates(RadixTree):
-    def evict_kv(self, node: Node) -> Freed:
+    def evict_kv(self, node: Node, by: str = "") -> Freed:
         parent = node.parent
-        freed = super().evict_kv(node)
+        freed = super().evict_kv(node, by)
         if parent is not None and parent.parent is not None and not parent.full_lock:
             more = super().evict_kv(parent)
             return Freed(freed.pages + more.pages, freed.states + more.states, 2)
@@ -503,14 +504,14 @@ def cascade_stops_at_what_is_used(tree_type: TreeType) -> None:
     tree = tree_type(4)
     stem = put(tree, A, 1).node
     receipt = tree.lock(stem).receipt
-    leaf = put(tree, AB, 1, state=8).node
+    leaf = put(tree, AB, 31, state=8).node
     assert tree.evict_kv(leaf).nodes == 1
     tree.check(2)
     assert tree.match(A).kv_len == 8
     put(tree, A, 21, state=7)
     tree.unlock(receipt)
-    leaf = put(tree, AB, 1, state=9).node
-    assert tree.evict_kv(leaf) == Freed(pages(3, 5), (9,), 1)
+    leaf = put(tree, AB, 31, state=9).node
+    assert tree.evict_kv(leaf) == Freed(pages(33, 35), (9,), 1)
     assert tree.match(A).usable_len == 8
 
 
@@ -530,7 +531,7 @@ def match_refreshes_the_used_state_alone(tree_type: TreeType) -> None:
     # Refreshing every state of a conversation evicts the cold conversations wholesale.
     tree = tree_type(4)
     put(tree, A, 1, state=7)
-    put(tree, AB, 1, state=8)
+    put(tree, AB, 31, state=8)
     put(tree, D, 11, state=9)
     tree.match(AB)
     order: list[int] = []
@@ -558,7 +559,7 @@ def the_oldest_is_a_leaf(tree_type: TreeType) -> None:
     # A path refreshed from the wrong end puts an inner node at the tail.
     tree = tree_type(4)
     put(tree, A, 1, state=7)
-    put(tree, AB, 1, state=8)
+    put(tree, AB, 31, state=8)
     tree.match(AB)
     tree.check(1)
     leaf = tree.kv_victim()
@@ -567,8 +568,8 @@ def the_oldest_is_a_leaf(tree_type: TreeType) -> None:
 
 
 class NothingIsCold(RadixTree):
-    def evict_state(self, node: Node) -> Freed:
-        freed = super().evict_state(node)
+    def evict_state(self, node: Node, by: str = "") -> Freed:
+        freed = super().evict_state(node, by)
         if not node.children:
             self.kv_list.remove(node)
             self.kv_list.put_warm(node, self.clock)

@@ -539,10 +539,10 @@ TestTree.settings = settings(
 
 @pytest.mark.stress
 class TestTreeForLong(TreeMachine.TestCase):  # type: ignore[misc, valid-type]
-    """The same with fresh seeds; TREE_EXAMPLES sets how many."""
+    """The same with fresh seeds, a million steps; TREE_EXAMPLES sets how many runs of 80."""
 
     settings = settings(
         COMMON,
-        max_examples=int(os.environ.get("TREE_EXAMPLES", "3000")),
+        max_examples=int(os.environ.get("TREE_EXAMPLES", "13000")),
         stateful_step_count=80,
     )
