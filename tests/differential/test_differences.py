@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import pytest
-from order import OurSubject, TheirSubject
 from paths import Path, key_of
+from subjects import OurSubject, TheirSubject
 from theirs import Left
 
 from benchmarks.sglang_tree import CORES, sglang_context, why_no_rust

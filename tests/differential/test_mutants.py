@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 from lockstep import Cell, Lockstep
-from order import OURS, Foretold, OurSubject
+from order import Foretold
+from rules import OURS
+from subjects import OurSubject
 from walk import walk
 
 from benchmarks.sglang_tree import sglang_context
@@ -191,8 +193,8 @@ class ColdLeavesLast(RadixTree):
     """What nothing can use goes like the rest."""
 
     def kv_victim(self) -> Node | None:
-        warm = self.kv_list.warm.kv_newer
-        return super().kv_victim() if warm is self.kv_list.warm else warm
+        warm = [n for n in self.kv_list if n.kv_stamp and not n.children]
+        return warm[-1] if warm else super().kv_victim()
 
 
 ORDER = (MatchUsesAllStates, MatchUsesNoState, InsertUsesNoState, ColdLeavesLast)

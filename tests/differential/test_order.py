@@ -7,7 +7,9 @@ import os
 from collections.abc import Iterator
 
 import pytest
-from order import OURS, SGLANG, Foretold, OurSubject, Rules, Subject, TheirSubject
+from order import Foretold
+from rules import OURS, SGLANG, Rules
+from subjects import OurSubject, Subject, TheirSubject
 from walk import walk
 
 from benchmarks.sglang_tree import CORES, sglang_context, why_no_rust
@@ -16,14 +18,12 @@ PAGES = (1, 4, 16)
 WHO = ("ours", *CORES)
 STEPS = int(os.environ.get("DIFFERENTIAL_STEPS", "20000"))
 ALL = [rule.name for rule in dataclasses.fields(Rules)]
-STATES_ONLY = {
-    "cold_leaves_first": WHO,
-    "cold_parents_go_too": WHO,
-    "state_takes_leaf": WHO,
-    # All KV that SGLang finds is its hit.
-    "match_uses_kv_below_hit": tuple(CORES),
-}
-"""Rules that say nothing of a tree without states, and of whose."""
+MODELS = [
+    pytest.param(has_states, window, id="full" + "+swa" * bool(window) + "+mamba" * has_states)
+    for has_states in (False, True)
+    for window in (0, 1, 3)
+]
+"""States, and a window's pages (of the last page only one token) or 0."""
 
 
 @pytest.fixture(params=WHO)
@@ -39,37 +39,34 @@ def page(request: pytest.FixtureRequest) -> Iterator[int]:
         yield request.param
 
 
-def make(who: str, page: int, has_states: bool) -> tuple[Subject, Rules]:
+def make(who: str, page: int, has_states: bool, window: int = 0) -> tuple[Subject, Rules]:
+    tokens = page * (window - 1) + 1 if window else None
     if who == "ours":
-        return OurSubject(page, has_states=has_states), OURS
-    return TheirSubject(who, page, has_states=has_states), SGLANG
+        return OurSubject(page, has_states=has_states, window=tokens), OURS
+    return TheirSubject(who, page, has_states=has_states, window=tokens), SGLANG
 
 
-@pytest.mark.parametrize("has_states", [True, False])
-def test_foretold(who: str, page: int, has_states: bool) -> None:
-    walk(Foretold(*make(who, page, has_states)), seed=1, steps=800)
+@pytest.mark.parametrize(("has_states", "window"), MODELS)
+def test_foretold(who: str, page: int, has_states: bool, window: int) -> None:
+    walk(Foretold(*make(who, page, has_states, window)), seed=1, steps=500)
 
 
 @pytest.mark.stress
-@pytest.mark.parametrize("has_states", [True, False])
-def test_foretold_for_long(who: str, page: int, has_states: bool) -> None:
+@pytest.mark.parametrize(("has_states", "window"), MODELS)
+def test_foretold_for_long(who: str, page: int, has_states: bool, window: int) -> None:
     for seed in range(STEPS // 2000):
-        walk(Foretold(*make(who, page, has_states)), seed=1000 + seed, steps=2000)
+        walk(Foretold(*make(who, page, has_states, window)), seed=1000 + seed, steps=2000)
 
 
-@pytest.mark.parametrize("has_states", [True, False])
 @pytest.mark.parametrize("name", ALL)
-def test_every_rule_counts(who: str, name: str, has_states: bool) -> None:
-    """A tree foretold by rules of which one is the other side's: the walk notices, where the
-    rule says anything.  So no rule is there for show."""
+def test_every_rule_counts(who: str, name: str) -> None:
+    """A tree foretold by rules of which one is the other side's: the walk notices.  So no rule is
+    there for show."""
     with sglang_context(1):
-        subject, rules = make(who, 1, has_states)
+        subject, rules = make(who, 1, True, 3)
         wrong = dataclasses.replace(rules, **{name: not getattr(rules, name)})
-        if not has_states and who in STATES_ONLY.get(name, ()):
-            walk(Foretold(subject, wrong), seed=1, steps=1000)
-            return
         with pytest.raises(AssertionError):
-            walk(Foretold(subject, wrong), seed=1, steps=4000)
+            walk(Foretold(subject, wrong), seed=1, steps=8000)
 
 
 def test_the_rules_are_opposite() -> None:
