@@ -266,9 +266,9 @@ def forged_receipts(tree_type: TreeType) -> None:
 
 
 class FillForgetsTombstones(Windows):
-    def fill(self, node: Node, part: WindowPart, split: Any, stamp: int) -> list[Runs]:
+    def fill(self, node: Node, part: WindowPart, split: Any, stamp: int) -> Any:
         if node.window_gone is not None:
-            return [part.pages]
+            return [part.pages], []
         return super().fill(node, part, split, stamp)
 
 
@@ -280,9 +280,9 @@ class FillIgnoresLocks(Windows):
 
 
 class FillKeepsSpare(Windows):
-    def fill(self, node: Node, part: WindowPart, split: Any, stamp: int) -> list[Runs]:
-        super().fill(node, part, split, stamp)
-        return []
+    def fill(self, node: Node, part: WindowPart, split: Any, stamp: int) -> Any:
+        _, filled = super().fill(node, part, split, stamp)
+        return [], filled
 
 
 class FillReversesSpare(RadixTree):
@@ -318,15 +318,15 @@ def tombstone_in_the_live_window_is_filled_again(tree_type: TreeType) -> None:
 
 
 class FillStretches(Windows):
-    def fill(self, node: Node, part: WindowPart, split: Any, stamp: int) -> list[Runs]:
+    def fill(self, node: Node, part: WindowPart, split: Any, stamp: int) -> Any:
         if node.window is None and node.start < part.start:
             self._put(node, part.pages, stamp)
-            return []
+            return [], [node]
         return super().fill(node, part, split, stamp)
 
 
 class FillAtTheSplit(Windows):
-    def fill(self, node: Node, part: WindowPart, split: Any, stamp: int) -> list[Runs]:
+    def fill(self, node: Node, part: WindowPart, split: Any, stamp: int) -> Any:
         def halves(below: Node, at: int) -> Node:
             prefix: Node = split(below, at)
             self._put(prefix, pages(0, (at - prefix.start) // self.page_tokens), stamp)
@@ -485,18 +485,18 @@ def only_the_window_in_use_is_newest(tree_type: TreeType) -> None:
 
 
 class ClaimsNothing(RadixTree):
-    def _claim(self, pages: Runs, fresh: Runs, window: WindowPart | None) -> None:
+    def _claim(self, duplicates: Runs, fresh: Runs, window: WindowPart | None) -> None:
         pass
 
 
 class ClaimsFreshOnly(RadixTree):
-    def _claim(self, pages: Runs, fresh: Runs, window: WindowPart | None) -> None:
-        super()._claim(fresh, fresh, window)
+    def _claim(self, duplicates: Runs, fresh: Runs, window: WindowPart | None) -> None:
+        super()._claim(Runs(), fresh, window)
 
 
 class ClaimsHalf(RadixTree):
-    def _claim(self, pages: Runs, fresh: Runs, window: WindowPart | None) -> None:
-        super()._claim(pages, fresh, None)
+    def _claim(self, duplicates: Runs, fresh: Runs, window: WindowPart | None) -> None:
+        super()._claim(duplicates, fresh, None)
         if window is not None:
             self.owned_windows.claim(window.pages)
 
