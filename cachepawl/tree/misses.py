@@ -69,7 +69,7 @@ def explain(tree: Trie, key: Key, found: Match, limit: int | None) -> list[Miss]
     out: list[Miss] = []
     at = found.usable_len
     if found.kv_len > at:
-        out += _unusable(tree, found, length, length if limit is None else limit)
+        out += _unusable(tree, found, length, length if limit is None else max(limit, 0))
         at = found.kv_len
     if found.kv_len == found.deepest.end:
         for stop, gone in _ghosts(tree, key, found.deepest):
