@@ -161,6 +161,7 @@ class Adapter(Ours):
             page_size=page,
             enable_mamba_extra_buffer=True,
             enable_metrics=False,
+            enable_kv_cache_events=False,
         )
         self.adapter = CachepawlPrefixCache(
             SimpleNamespace(params=params), check_level=0, split_prefill=True
