@@ -127,6 +127,8 @@ def _why(
         if node.end > limit:
             return (Reason.STATE_AT_END if node.end == length else Reason.LAST_TOKEN), None
         return _broken(node, usable)
+    if node.end > limit:
+        return None, None  # a state here would have been of no use
     if node.host_state is not None:
         return Reason.OTHER_TIER, None
     gone = node.state_gone

@@ -187,6 +187,16 @@ def state_at_end() -> tuple[list[Miss], list[Miss]]:
 
 
 @case
+def evicted_state_beyond_the_limit() -> tuple[list[Miss], list[Miss]]:
+    # It could not have been used anyway, so its eviction is not to blame.
+    tree = RadixTree(4)
+    put(tree, A, state=True)
+    node = put(tree, AB, state=True).node
+    tree.evict_state(node, "lru")
+    return why(tree, AB, 15), [Miss(Reason.NO_STATE, 8, 16)]
+
+
+@case
 def all_can_be_used() -> tuple[list[Miss], list[Miss]]:
     tree = RadixTree(4, window=8)
     put(tree, A, state=True)
