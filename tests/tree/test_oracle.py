@@ -22,6 +22,7 @@ from hypothesis.stateful import (
     invariant,
     precondition,
     rule,
+    run_state_machine_as_test,
 )
 
 from cachepawl.errors import LockError
@@ -537,12 +538,14 @@ TestTree.settings = settings(
 )
 
 
-@pytest.mark.stress
-class TestTreeForLong(TreeMachine.TestCase):  # type: ignore[misc, valid-type]
-    """The same with fresh seeds, a million steps; TREE_EXAMPLES sets how many runs of 80."""
+ROUNDS = int(os.environ.get("TREE_ROUNDS", "13"))
+"""Rounds of 80,000 steps: a million steps, unless told otherwise."""
 
-    settings = settings(
-        COMMON,
-        max_examples=int(os.environ.get("TREE_EXAMPLES", "13000")),
-        stateful_step_count=80,
+
+@pytest.mark.stress
+@pytest.mark.parametrize("number", range(ROUNDS))
+def test_for_long(number: int) -> None:
+    """The same with fresh seeds, in rounds so that Hypothesis's memory stays bounded."""
+    run_state_machine_as_test(
+        TreeMachine, settings=settings(COMMON, max_examples=1000, stateful_step_count=80)
     )

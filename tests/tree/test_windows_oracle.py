@@ -17,7 +17,14 @@ from typing import Any, NamedTuple
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from cachepawl.errors import ArgumentError, LockError
 from cachepawl.tree import Freed, Lock, Node, RadixTree
@@ -594,12 +601,14 @@ TestWindows.settings = settings(
 )
 
 
-@pytest.mark.stress
-class TestWindowsForLong(WindowMachine.TestCase):  # type: ignore[misc, valid-type]
-    """The same with fresh seeds; WINDOW_EXAMPLES sets how many."""
+ROUNDS = int(os.environ.get("WINDOW_ROUNDS", "6"))
+"""Rounds of 80,000 steps: half a million steps, unless told otherwise."""
 
-    settings = settings(
-        COMMON,
-        max_examples=int(os.environ.get("WINDOW_EXAMPLES", "6000")),
-        stateful_step_count=80,
+
+@pytest.mark.stress
+@pytest.mark.parametrize("number", range(ROUNDS))
+def test_for_long(number: int) -> None:
+    """The same with fresh seeds, in rounds so that Hypothesis's memory stays bounded."""
+    run_state_machine_as_test(
+        WindowMachine, settings=settings(COMMON, max_examples=1000, stateful_step_count=80)
     )
