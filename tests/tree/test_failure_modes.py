@@ -16,6 +16,7 @@ from cachepawl.errors import InvariantError, LockError
 from cachepawl.policy.base import evict
 from cachepawl.policy.lru import LRU
 from cachepawl.tree import Freed, InsertResult, Lock, Locked, Match, Node, RadixTree
+from cachepawl.tree.hashes import chain
 from cachepawl.types import NO_PAGES, Key, Runs
 
 TreeType = type[RadixTree]
@@ -408,9 +409,48 @@ def prefix_evicted_before_insert(tree_type: TreeType) -> None:
     assert tree.num_nodes == 0
 
 
+# Hashes
+
+
+class HashesOmitTheNamespace(RadixTree):
+    def page_hashes(self, node: Node) -> bytes:
+        return chain(b"", b"".join(edges_above(node)), self._page_bytes)[-32 * node.pages.count :]
+
+
+class HashesDependOnWhoAsksFirst(RadixTree):
+    def page_hashes(self, node: Node) -> bytes:
+        parent = node.parent
+        assert parent is not None
+        if node.hashes is None:
+            node.hashes = chain((parent.hashes or b"")[-32:], node.key, self._page_bytes)
+        return node.hashes
+
+
+def edges_above(node: Node) -> list[bytes]:
+    edges = []
+    while node.parent is not None:
+        edges.append(node.key)
+        node = node.parent
+    return edges[::-1]
+
+
+@caught_on(HashesOmitTheNamespace, HashesDependOnWhoAsksFirst)
+def a_hash_names_one_prefix(tree_type: TreeType) -> None:
+    # One block under two hashes is not found again; two blocks under one hash are mixed up.
+    asked = {}
+    for order in (1, -1):
+        tree = tree_type(4)
+        nodes = [put(tree, A, 1, state=7).node, put(tree, AB, 11, state=8).node]
+        asked[order] = [tree.page_hashes(node) for node in nodes[::order]][::order]
+    assert asked[1] == asked[-1]
+    other = put(tree, Key(A.tokens, b"tenant"), 21, state=9).node
+    assert tree.page_hashes(other) != asked[1][0]
+
+
 @caught_on()
 def callers_buffers_are_not_kept(tree_type: TreeType) -> None:
-    # A caller that reuses its buffers must not rewrite what is cached.
+    # A caller that reuses its buffers must not rewrite what is cached.  No tree can be broken
+    # in this way: keys are bytes and runs are tuples, which nobody can write to.
     tree = tree_type(4)
     tokens = array("q", range(8))
     ids = [1, 2]
