@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
 import pytest
-from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -169,24 +168,11 @@ class Machine(RuleBasedStateMachine):
             self.stack.close()
 
 
-def run_as(**options: object) -> settings:
-    return settings(
-        deadline=None,
-        phases=(Phase.reuse, Phase.generate, Phase.shrink),
-        suppress_health_check=list(HealthCheck),
-        print_blob=True,
-        **options,  # type: ignore[arg-type]
-    )
-
-
-TestMachine = Machine.TestCase
-TestMachine.settings = run_as(
-    max_examples=100, stateful_step_count=30, derandomize=True, database=None
-)
+def test_machine(must_pass: Callable[..., None]) -> None:
+    must_pass(Machine, runs=100, steps=30)
 
 
 @pytest.mark.stress
-class TestMachineForLong(Machine.TestCase):  # type: ignore[misc, valid-type]
+def test_machine_for_long(must_pass: Callable[..., None]) -> None:
     """The same with fresh seeds."""
-
-    settings = run_as(max_examples=1500, stateful_step_count=60)
+    must_pass(Machine, runs=1500, steps=60, fresh=True)

@@ -14,7 +14,6 @@ from functools import partial
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -22,7 +21,6 @@ from hypothesis.stateful import (
     invariant,
     precondition,
     rule,
-    run_state_machine_as_test,
 )
 
 from cachepawl.errors import LockError
@@ -525,17 +523,8 @@ class TreeMachine(RuleBasedStateMachine):
         assert not self.slot_pool.used
 
 
-COMMON = settings(
-    deadline=None,
-    phases=(Phase.reuse, Phase.generate, Phase.shrink),
-    suppress_health_check=list(HealthCheck),
-    print_blob=True,
-)
-
-TestTree = TreeMachine.TestCase
-TestTree.settings = settings(
-    COMMON, max_examples=100, stateful_step_count=50, derandomize=True, database=None
-)
+def test_slice(must_pass: Callable[..., None]) -> None:
+    must_pass(TreeMachine, runs=100, steps=50)
 
 
 ROUNDS = int(os.environ.get("TREE_ROUNDS", "13"))
@@ -544,8 +533,6 @@ ROUNDS = int(os.environ.get("TREE_ROUNDS", "13"))
 
 @pytest.mark.stress
 @pytest.mark.parametrize("number", range(ROUNDS))
-def test_for_long(number: int) -> None:
+def test_for_long(number: int, must_pass: Callable[..., None]) -> None:
     """The same with fresh seeds, in rounds so that Hypothesis's memory stays bounded."""
-    run_state_machine_as_test(
-        TreeMachine, settings=settings(COMMON, max_examples=1000, stateful_step_count=80)
-    )
+    must_pass(TreeMachine, runs=1000, steps=80, fresh=True)

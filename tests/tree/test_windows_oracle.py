@@ -15,7 +15,6 @@ from itertools import product
 from typing import Any, NamedTuple
 
 import pytest
-from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -23,7 +22,6 @@ from hypothesis.stateful import (
     invariant,
     precondition,
     rule,
-    run_state_machine_as_test,
 )
 
 from cachepawl.errors import ArgumentError, LockError
@@ -588,17 +586,8 @@ class WindowMachine(RuleBasedStateMachine):
         assert not self.slots.used
 
 
-COMMON = settings(
-    deadline=None,
-    phases=(Phase.reuse, Phase.generate, Phase.shrink),
-    suppress_health_check=list(HealthCheck),
-    print_blob=True,
-)
-
-TestWindows = WindowMachine.TestCase
-TestWindows.settings = settings(
-    COMMON, max_examples=100, stateful_step_count=40, derandomize=True, database=None
-)
+def test_slice(must_pass: Callable[..., None]) -> None:
+    must_pass(WindowMachine, runs=100, steps=40)
 
 
 ROUNDS = int(os.environ.get("WINDOW_ROUNDS", "6"))
@@ -607,8 +596,6 @@ ROUNDS = int(os.environ.get("WINDOW_ROUNDS", "6"))
 
 @pytest.mark.stress
 @pytest.mark.parametrize("number", range(ROUNDS))
-def test_for_long(number: int) -> None:
+def test_for_long(number: int, must_pass: Callable[..., None]) -> None:
     """The same with fresh seeds, in rounds so that Hypothesis's memory stays bounded."""
-    run_state_machine_as_test(
-        WindowMachine, settings=settings(COMMON, max_examples=1000, stateful_step_count=80)
-    )
+    must_pass(WindowMachine, runs=1000, steps=80, fresh=True)
