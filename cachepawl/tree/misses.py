@@ -103,9 +103,8 @@ def _candidate(
 ) -> tuple[int, Reason, Gone | None]:
     """The deepest candidate beyond the usable length, and why it is none; else that length."""
     if not tree.has_states:
-        if tree.windows is None or found.kv_len > limit >= found.usable_len > limit - (
-            tree.page_tokens
-        ):
+        most = limit - limit % tree.page_tokens
+        if tree.windows is None or found.usable_len == most < found.kv_len:
             return found.kv_len, Reason.LAST_TOKEN, None
         return found.kv_len, *_broken(found.deepest, found.usable_len)
     node = found.deepest

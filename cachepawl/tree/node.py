@@ -98,7 +98,7 @@ class Node:
     state_stamp: int
     """Logical time of the last use of the state."""
 
-    # Kept for the host tier: read for miss reasons, set by nothing yet.
+    # Places kept for the host tier, which sets them; the state is read for miss reasons.
     host_pages: Runs
     host_state: int | None
 

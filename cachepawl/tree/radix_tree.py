@@ -20,9 +20,9 @@ from cachepawl.tree.locks import Lock
 from cachepawl.tree.misses import Miss, explain
 from cachepawl.tree.node import LOCKED_OUT, Gone, Node
 from cachepawl.tree.refusals import (
+    refuse_depth,
     refuse_eviction,
     refuse_insert,
-    refuse_length,
     refuse_stranger,
 )
 from cachepawl.tree.results import Freed, InsertResult, Locked, Match
@@ -156,7 +156,7 @@ class RadixTree(Trie):
         if depth is None:
             depth = node.end
         elif not node.start <= depth <= node.end:
-            refuse_length(f"depth {depth}", f"the edge of {node!r}", "pass the usable length")
+            refuse_depth(node, depth)
         boundary = self.windows.lock(node, depth) if self.windows is not None else 0
         pages: list[Runs] = []
         if node is not root:
@@ -253,7 +253,7 @@ class RadixTree(Trie):
         refuse_insert(self, key, pages, owned_from, matched, state, window)
         if not length:
             return InsertResult(node, 0, NO_PAGES, False)
-        known = max(matched - owned_from, 0) // self.page_tokens
+        known = (matched - owned_from) // self.page_tokens
         duplicates, fresh = pages.split(min(known, pages.count)) if known else (NO_PAGES, pages)
         self._claim(duplicates, fresh, window)
         self._clock = stamp = self._clock + 1

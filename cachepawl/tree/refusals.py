@@ -81,9 +81,9 @@ def _refuse_window(tree: Trie, length: int, owned_from: int, window: WindowPart)
         )
 
 
-def refuse_length(value: str, limit: str, remedy: str) -> NoReturn:
-    """ArgumentError for a length or a depth outside of what it has to be in."""
-    raise ArgumentError(f"{value} is outside of {limit}; {remedy}")
+def refuse_depth(node: Node, depth: int) -> NoReturn:
+    """ArgumentError for a depth that is not on the edge of a node."""
+    raise ArgumentError(f"depth {depth} is outside of the edge of {node!r}; pass the usable length")
 
 
 def refuse_key(tree: Trie, size: int) -> None:

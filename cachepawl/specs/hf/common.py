@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from math import ceil
 
 from cachepawl.specs import weights
 from cachepawl.specs.attention import Attention
 from cachepawl.specs.hf.fields import Fields
 from cachepawl.specs.mamba1 import Mamba1
+from cachepawl.specs.model import LayerSpec, Mixer
 
 FULL = "full"
 STATE = "state"
@@ -52,6 +54,17 @@ def mamba1(f: Fields, hidden: int) -> tuple[Mamba1, int]:
         kernel=f.positive("mamba_d_conv"),
     )
     return m, weights.mamba1(hidden, m, f.positive_or("mamba_dt_rank", ceil(hidden / 16)))
+
+
+def one_mixer_each(
+    mixers: Mapping[str, tuple[Mixer, int]], kinds: Sequence[str], mlps: Sequence[int]
+) -> tuple[LayerSpec, ...]:
+    """Layers of one mixer and one MLP: kind -> mixer and its weights, kinds and MLPs by layer."""
+    layers = []
+    for kind, mlp in zip(kinds, mlps, strict=True):
+        mixer, cost = mixers[kind]
+        layers.append(LayerSpec((mixer,), cost + mlp))
+    return tuple(layers)
 
 
 def experts(hidden: int, total: int, active: int, inner: int) -> int:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from cachepawl.specs import weights
 from cachepawl.specs.gdn import GatedDelta
-from cachepawl.specs.hf.common import FULL, STATE, attention, experts
+from cachepawl.specs.hf.common import FULL, STATE, attention, experts, one_mixer_each
 from cachepawl.specs.hf.fields import Fields
-from cachepawl.specs.model import LayerSpec, Mixer, ModelSpec
+from cachepawl.specs.model import Mixer, ModelSpec
 
 KINDS = {"linear_attention": STATE, "full_attention": FULL, "attention": FULL}
 
@@ -28,13 +28,8 @@ def read_qwen(f: Fields, name: str) -> ModelSpec:
         FULL: (attend, weights.attention(hidden, attend, gates=gates)),
         STATE: (delta, weights.gated_delta(hidden, delta)),
     }
-    kinds = zip(_kinds(f, count), _mlps(f, hidden, count), strict=True)
-    layers = tuple(_layer(*mixers[kind], mlp) for kind, mlp in kinds)
+    layers = one_mixer_each(mixers, _kinds(f, count), _mlps(f, hidden, count))
     return ModelSpec(name, hidden, layers, f.dtypes())
-
-
-def _layer(mixer: Mixer, cost: int, mlp: int) -> LayerSpec:
-    return LayerSpec((mixer,), cost + mlp)
 
 
 def _kinds(f: Fields, layers: int) -> list[str]:
