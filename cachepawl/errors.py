@@ -37,3 +37,22 @@ class UnknownNode(ArgumentError):  # noqa: N818 - named after what it is about
 
 class DoubleFree(CachepawlError, RuntimeError):  # noqa: N818
     """A page or a slot was given back that its owner did not hold."""
+
+
+class InputError(CachepawlError, ValueError):
+    """A file, a field of it or an option of an offline command that cannot be used.
+
+    One line: file and line or field, what was found, what is allowed, the remedy.
+    """
+
+
+class TruncatedInput(InputError):  # noqa: N818 - named after what happened
+    """A compressed file that ends before its end; what came before it was good."""
+
+
+class OutputError(CachepawlError, OSError):
+    """A result could not be written.  Nothing half-written is left behind."""
+
+
+class GateFailed(CachepawlError):  # noqa: N818 - a verdict, not a failure of ours
+    """A figure is beyond the threshold that the caller set."""

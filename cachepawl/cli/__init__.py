@@ -1,0 +1,1 @@
+"""The command line: options in, a function of `offline`, a report out."""

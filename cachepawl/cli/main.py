@@ -1,0 +1,50 @@
+"""Runs a command; whatever is wrong is one line on stderr and an exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+import click
+
+from cachepawl.cli.app import app
+from cachepawl.errors import CachepawlError, GateFailed
+
+GATE_FAILED = 1
+BAD_INPUT = 2
+INTERRUPTED = 130
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The whole program; returns the exit code: 0 fine, 1 a gate failed, 2 bad input or usage."""
+    try:
+        result = app.main(args=argv, prog_name="cachepawl", standalone_mode=False)
+        sys.stdout.flush()
+        return result if isinstance(result, int) else 0
+    except click.exceptions.Abort:
+        return INTERRUPTED
+    except click.ClickException as error:
+        return _say(_usage(error), BAD_INPUT)
+    except GateFailed as error:
+        return _say(str(error), GATE_FAILED)
+    except CachepawlError as error:
+        return _say(str(error), BAD_INPUT)
+    except BrokenPipeError:
+        # The reader has seen enough, as `head` has; nothing more may be written at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        # Standard output on a full disk.
+        return _say(f"{error.filename or 'output'}: {error.strerror or error}", BAD_INPUT)
+
+
+def _usage(error: click.ClickException) -> str:
+    text = error.format_message().replace("\n", " ")
+    ctx = getattr(error, "ctx", None)
+    return f"{text} See '{ctx.command_path} --help'." if ctx is not None else text
+
+
+def _say(text: str, code: int) -> int:
+    print(f"cachepawl: {' '.join(text.split())}", file=sys.stderr)
+    return code
