@@ -64,6 +64,9 @@ def test_the_page_draws_in_a_browser(tmp_path: Path) -> None:
     assert plots_in(dom) == 2
     assert dom.count('class="main-svg"') >= 2
     assert "Title &lt;script&gt;" in dom
+    drawn = dom.split("const figures")[1].split("</script>", 1)[1] + dom.split("<script>")[0]
+    assert "modebar-btn" in drawn
+    assert "cloud" not in drawn.lower()
 
 
 def test_cells() -> None:
