@@ -24,8 +24,10 @@ CHOICES = {
 }
 """Flags with a fixed set of values that a plan depends on."""
 _BASES: dict[str, type] = {"str": str, "int": int, "float": float, "bool": bool}
-_THOUSANDS = {unit: 1000**n for n, unit in enumerate("kMGT", 1)}
-_UNITS = {"": 1} | _THOUSANDS | {f"{unit}i": 1024**n for n, unit in enumerate("KMGT", 1)}
+_THOUSANDS: dict[str, int] = {unit: 1000**n for n, unit in enumerate("kMGT", 1)}
+_UNITS: dict[str, int] = (
+    {"": 1} | _THOUSANDS | {f"{unit}i": 1024**n for n, unit in enumerate("KMGT", 1)}
+)
 _NUMBER = re.compile(r"(-?[0-9]{1,18})(?:\.([0-9]{1,9}))?(k|[MGT]|[KMGT]i)?")
 
 
@@ -93,8 +95,7 @@ def _int(kind: Kind, where: str, text: str) -> int:
         allowed = "a whole number, 25.6k or 64Ki" if kind.human else "a whole number"
         raise InputError(f"{where} {text}: give {allowed}")
     part = part or ""
-    scaled = int(whole + part) * _UNITS[unit or ""]
-    return scaled // int("1" + "0" * len(part))
+    return int(whole + part) * _UNITS[unit or ""] // int("1" + "0" * len(part))
 
 
 def _chosen(kind: Kind, where: str, text: str) -> str:
