@@ -20,6 +20,7 @@ from math import ceil, lcm
 
 from cachepawl.offline.sglang.flags import ServerFlags
 from cachepawl.offline.sglang.inputs.facts import Facts, Missing
+from cachepawl.specs import ModelSpec
 
 BASE_SLOTS = 3
 """Of a running request besides its tracking slots, as SGLang caps requests."""
@@ -37,10 +38,9 @@ class Case:
 
     facts: Facts
     flags: ServerFlags = field(default_factory=ServerFlags)
+    spec: ModelSpec | None = None
     family: str | None = None
     """The model's `model_type`, where known."""
-    stateful: bool | None = None
-    """Whether the model keeps states, where known."""
     cachepawl: bool = False
     """Whether the server runs cachepawl's cache."""
 
@@ -52,8 +52,8 @@ class Case:
 
     @property
     def has_states(self) -> bool:
-        if self.stateful is not None:
-            return self.stateful
+        if self.spec is not None:
+            return bool(self.spec.states)
         if self.facts.get("state_slots") is not None:
             return True
         raise Missing("whether the model keeps states (--model, or --log of a running server)")
@@ -135,8 +135,7 @@ class Case:
         """Tokens of a request in one prefill forward at most; None without a limit."""
         known, given = self.facts.get("chunk_tokens"), self.flags.chunked_prefill_size
         if known is None and given is not None:
-            ranks = self.flags.dp_size if self.flags.enable_dp_attention else 1
-            known = given // ranks if given > 0 else given
+            known = given // self.attention_ranks if given > 0 else given
         if known is None:
             known = self.need("chunk_tokens")
         return round(known) if known > 0 else None
@@ -145,6 +144,14 @@ class Case:
     def running(self) -> int:
         """Requests running at once, at most."""
         return self.count("running_limit")
+
+    @property
+    def attention_ranks(self) -> int:
+        """Groups of ranks with attention and pools of their own, which divide the limits."""
+        flags = self.flags
+        if flags.attn_dp_size > 1:
+            return flags.attn_dp_size
+        return flags.dp_size if flags.enable_dp_attention else 1
 
     @property
     def ratio(self) -> float:

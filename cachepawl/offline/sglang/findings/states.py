@@ -110,11 +110,11 @@ def held_by_running(case: Case) -> Finding | None:
 
 def capped_by_states(case: Case) -> Finding | None:
     """H6: fewer requests run at once than are wanted, for lack of state slots."""
-    if not case.static_states:
-        return None
+    if not case.has_states or case.cachepawl:
+        return None  # with unified memory too: the count made at start still caps requests
     slots, reserved = case.count("state_slots"), case.slots_reserved
     cap = slots // reserved
-    ranks = case.flags.attn_dp_size
+    ranks = case.attention_ranks
     asked = case.facts.get("concurrency") or case.flags.max_running_requests
     if asked is None:
         case.need("concurrency")
