@@ -1,6 +1,6 @@
 """The ratio between both pools that a demand asks for; None where it cannot be told.
 
-    --mamba-full-memory-ratio = bytes of states / bytes of KV,   both pools' bytes kept
+--mamba-full-memory-ratio = bytes of states / bytes of KV,   both pools' bytes kept
 """
 
 from __future__ import annotations

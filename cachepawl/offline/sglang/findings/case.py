@@ -15,19 +15,29 @@ multiples of the track grid; without the extra buffer where a chunk or an answer
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from math import ceil, lcm
 
 from cachepawl.offline.sglang.flags import ServerFlags
 from cachepawl.offline.sglang.inputs.facts import Facts, Missing
+from cachepawl.offline.sglang.inputs.gather import attention_ranks
 from cachepawl.specs import ModelSpec
 
 BASE_SLOTS = 3
 """Of a running request besides its tracking slots, as SGLang caps requests."""
 SKIP_LOCK = "SGLANG_OPT_MAMBA_SKIP_DECODE_LOCK"
 EXTRA_BUFFER_FAMILIES = frozenset(
-    "falcon_h1 granitemoehybrid kimi_linear nemotron_h qwen3_5 qwen3_5_moe qwen3_5_text "
-    "qwen3_5_moe_text qwen3_next".split()
+    [
+        "falcon_h1",
+        "granitemoehybrid",
+        "kimi_linear",
+        "nemotron_h",
+        "qwen3_5",
+        "qwen3_5_moe",
+        "qwen3_5_text",
+        "qwen3_5_moe_text",
+        "qwen3_next",
+    ]
 )
 """Model types whose architectures SGLang gives the extra buffer (arg_groups/overrides.py)."""
 
@@ -37,12 +47,18 @@ class Case:
     """One configuration.  Properties raise Missing for what they lack."""
 
     facts: Facts
-    flags: ServerFlags = field(default_factory=ServerFlags)
+    known_flags: ServerFlags | None = None
     spec: ModelSpec | None = None
     family: str | None = None
     """The model's `model_type`, where known."""
     cachepawl: bool = False
     """Whether the server runs cachepawl's cache."""
+
+    @property
+    def flags(self) -> ServerFlags:
+        if self.known_flags is None:
+            raise Missing("the server's flags (--flags, --launch, --server-info or --log)")
+        return self.known_flags
 
     def need(self, name: str) -> int | float:
         return self.facts.need(name)
@@ -148,10 +164,7 @@ class Case:
     @property
     def attention_ranks(self) -> int:
         """Groups of ranks with attention and pools of their own, which divide the limits."""
-        flags = self.flags
-        if flags.attn_dp_size > 1:
-            return flags.attn_dp_size
-        return flags.dp_size if flags.enable_dp_attention else 1
+        return attention_ranks(self.flags)
 
     @property
     def ratio(self) -> float:

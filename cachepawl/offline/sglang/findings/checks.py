@@ -50,9 +50,7 @@ CHECKS = (
         Check(
             "H9",
             f"{_INERT_TITLE}: {rule.name}",
-            partial(
-                finding_of, rule, id="H9", title=_INERT_TITLE, severity=Severity.WARNING
-            ),
+            partial(finding_of, rule, id="H9", title=_INERT_TITLE, severity=Severity.WARNING),
         )
         for rule in INERT
     ),
@@ -63,9 +61,7 @@ CHECKS = (
         Check(
             "H13",
             f"{_REFUSED_TITLE}: {rule.name}",
-            partial(
-                finding_of, rule, id="H13", title=_REFUSED_TITLE, severity=Severity.ERROR
-            ),
+            partial(finding_of, rule, id="H13", title=_REFUSED_TITLE, severity=Severity.ERROR),
         )
         for rule in REFUSED
     ),

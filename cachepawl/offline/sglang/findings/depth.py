@@ -30,8 +30,13 @@ def cache_is_inert(case: Case) -> Finding | None:
         severity,
         "a prefix is reused in whole pages, and with states at snapshot depths only: multiples of "
         "lcm(max(state chunk, page), page of the tree); at least one token is always computed",
-        {"unit_tokens": unit, "page_size": case.page_size, "dcp_size": case.flags.dcp_size,
-         "state_chunk": state_chunk, "length": length},  # fmt: skip
+        {
+            "unit_tokens": unit,
+            "page_size": case.page_size,
+            "dcp_size": case.flags.dcp_size,
+            "state_chunk": state_chunk,
+            "length": length,
+        },
         f"{what}, {grouped(length)} tokens, is at most {kind} of {grouped(unit)} tokens: "
         f"0 tokens can be reused",
         "use a smaller page" if smaller else "nothing to gain: the model's states step by this",
@@ -58,8 +63,13 @@ def answers_not_cached(case: Case) -> Finding | None:
         "in decode a state is taken only where the sequence's length is a multiple of "
         "lcm(grid, --mamba-track-interval); an answer that crosses none leaves nothing, and the "
         "next turn computes it again",
-        {"typical_answer": answer, "mamba_track_interval": case.flags.mamba_track_interval,
-         "grid": case.grid, "track_grid": step, "chance_of_a_state": chance},  # fmt: skip
+        {
+            "typical_answer": answer,
+            "mamba_track_interval": case.flags.mamba_track_interval,
+            "grid": case.grid,
+            "track_grid": step,
+            "chance_of_a_state": chance,
+        },
         f"{grouped(answer)} tokens of answer / {grouped(step)} tokens between states = "
         f"{percent(chance)} of the answers leave a state (starts spread evenly)",
         "take states more often in decode"

@@ -22,13 +22,15 @@ class Severity(IntEnum):
 
 
 class Change(NamedTuple):
-    """A flag and what to set it to; `to` is empty for a flag to drop."""
+    """A flag and what to set it to: empty for a flag to drop, "on" for a switch."""
 
     flag: str
     to: str
 
     def __str__(self) -> str:
-        return f"{self.flag} {self.to}" if self.to else f"drop {self.flag}"
+        if not self.to:
+            return f"drop {self.flag}"
+        return f"add {self.flag}" if self.to == "on" else f"{self.flag} {self.to}"
 
 
 class Finding(NamedTuple):

@@ -63,9 +63,14 @@ def states_before_host_kv(case: Case) -> Finding | None:
         Severity.WARNING,
         "host memory is divided at start in the proportion of the device pools; KV on the host "
         "is of use only with a state at its end, so KV beyond the last host state is never hit",
-        {"host_kv_tokens": tokens, "host_states": slots, "states_of_a_sequence": each,
-         "tokens_of_a_sequence": prompt + answer, "reachable_tokens": reach,
-         "share_unreachable": empty},  # fmt: skip
+        {
+            "host_kv_tokens": tokens,
+            "host_states": slots,
+            "states_of_a_sequence": each,
+            "tokens_of_a_sequence": prompt + answer,
+            "reachable_tokens": reach,
+            "share_unreachable": empty,
+        },
         f"{grouped(slots)} host states // {each} a sequence x {grouped(prompt + answer)} tokens = "
         f"{grouped(reach)} of {grouped(tokens)} host tokens; {percent(empty)} stay unreachable",
         "the host follows the device's proportion: change that, or leave fewer states a sequence",
@@ -98,8 +103,12 @@ def _seen_starved(case: Case) -> Finding | None:
         "Host states are full while host KV is not",
         Severity.ERROR,
         "KV on the host is of use only with a state at its end",
-        {"host_states": states, "host_states_used": states_used, "host_kv_tokens": tokens,
-         "host_kv_used": tokens_used},  # fmt: skip
+        {
+            "host_states": states,
+            "host_states_used": states_used,
+            "host_kv_tokens": tokens,
+            "host_kv_used": tokens_used,
+        },
         f"{grouped(states_used)} of {grouped(states)} host states are used, and "
         f"{percent(1 - tokens_used / tokens)} of the host KV is empty",
         "give states a larger share of the device, which the host follows, or leave fewer states",
@@ -129,8 +138,13 @@ def unified_host_demand(case: Case) -> Finding | None:
         "the host state pool is sized by the most states that the shared buffer could ever hold, "
         "the host KV pool by its tokens; both are multiplied by --hicache-ratio"
         + (", which SGLang lowers until the pools fit the host" if automatic else ""),
-        {"device_bytes": device, "host_bytes_wanted": demand, "hicache_ratio": ratio,
-         "states_of_whole_buffer": every, "times_device": demand / device},  # fmt: skip
+        {
+            "device_bytes": device,
+            "host_bytes_wanted": demand,
+            "hicache_ratio": ratio,
+            "states_of_whole_buffer": every,
+            "times_device": demand / device,
+        },
         f"{ratio:g} x ({grouped(tokens)} tokens x {grouped(entry)} B + {grouped(every)} states x "
         f"{grouped(state)} B) = {gib(demand)} a rank, {demand / device:.2f} x the device's "
         f"{gib(device)}",
@@ -165,8 +179,12 @@ def host_over_ranks(case: Case) -> Finding | None:
         Severity.ERROR if over else Severity.WARNING if copies > 1 else Severity.INFO,
         "--hicache-size and --hicache-ratio are per rank; with fewer KV heads than ranks (or one "
         "latent for all heads) the ranks keep copies of the same KV",
-        {"ranks_on_host": ranks, "host_bytes_of_rank": size, "host_bytes_total": total,
-         "copies_of_kv": copies},  # fmt: skip
+        {
+            "ranks_on_host": ranks,
+            "host_bytes_of_rank": size,
+            "host_bytes_total": total,
+            "copies_of_kv": copies,
+        },
         f"{ranks} ranks x {gib(size)} = {gib(total)}"
         + (f", of which KV {copies} times the same" if copies > 1 else "")
         + fits,

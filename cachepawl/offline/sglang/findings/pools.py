@@ -49,9 +49,16 @@ def ratio_against_context(case: Case) -> Finding | None:
         Severity.WARNING,
         "both pools are divided once, at start; requests of one length use them up at the same "
         "number only if the ratio is reserved slots x state bytes / (context x bytes of a token)",
-        {"context": context, "requests_by_kv": by_kv, "requests_by_states": by_states,
-         "idle_share": idle, "slots_reserved": case.slots_reserved,
-         "entry_bytes": entry, "state_bytes": state, "requests_at_best_ratio": better},  # fmt: skip
+        {
+            "context": context,
+            "requests_by_kv": by_kv,
+            "requests_by_states": by_states,
+            "idle_share": idle,
+            "slots_reserved": case.slots_reserved,
+            "entry_bytes": entry,
+            "state_bytes": state,
+            "requests_at_best_ratio": better,
+        },
         f"at {grouped(context)} tokens KV runs {grouped(by_kv)} requests, states "
         f"{grouped(by_states)}: {short} end first and {percent(idle)} of {gib(total)} stay idle; "
         f"{case.slots_reserved} x {grouped(state)} / ({grouped(context)} x {grouped(entry)}) = "
@@ -126,8 +133,12 @@ def states_of_drafts(case: Case) -> Finding | None:
         Severity.WARNING,
         "to undo rejected drafts SGLang keeps one state for each draft token of each running "
         "request, and one request more",
-        {"draft_tokens": drafts, "running_limit": running, "state_bytes": state,
-         "draft_bytes": size},  # fmt: skip
+        {
+            "draft_tokens": drafts,
+            "running_limit": running,
+            "state_bytes": state,
+            "draft_bytes": size,
+        },
         f"({running} + 1) requests x {drafts} drafts x {grouped(state)} B = {gib(size)}, beside "
         f"{gib(total)} of pools",
         "run fewer requests, draft fewer tokens, or keep inputs instead of states",

@@ -125,9 +125,7 @@ REFUSED = (
     Rule(
         "a limit of states per path",
         ("mamba_max_states_per_path",),
-        lambda c: (
-            c.flags.mamba_max_states_per_path == 0 or c.flags.mamba_max_states_per_path < -1
-        ),
+        lambda c: c.flags.mamba_max_states_per_path == 0 or c.flags.mamba_max_states_per_path < -1,
         "--mamba-max-states-per-path is -1 or at least 1",
         Change("--mamba-max-states-per-path", "-1"),
         _MAMBA_HOOK,
@@ -236,8 +234,7 @@ REFUSED = (
         "a ratio of window KV",
         ("swa_full_tokens_ratio",),
         lambda c: (
-            c.flags.swa_full_tokens_ratio is not None
-            and not 0 < c.flags.swa_full_tokens_ratio <= 1
+            c.flags.swa_full_tokens_ratio is not None and not 0 < c.flags.swa_full_tokens_ratio <= 1
         ),
         "--swa-full-tokens-ratio is above 0 and at most 1",
         Change("--swa-full-tokens-ratio", "0.8"),

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from cachepawl.offline.sglang.findings.case import Case
 from cachepawl.offline.sglang.findings.finding import Change, Finding, Severity
-from cachepawl.offline.sglang.flags import flag_name
+from cachepawl.offline.sglang.flags import ServerFlags, flag_name
 
 
 class Rule(NamedTuple):
@@ -30,9 +30,10 @@ def finding_of(rule: Rule, case: Case, id: str, title: str, severity: Severity) 
     """The rule's finding when it applies."""
     if not rule.when(case):
         return None
-    values = {flag_name(name): _shown(getattr(case.flags, name)) for name in rule.fields}
+    told = [n for n in rule.fields if getattr(case.flags, n) != getattr(ServerFlags, n)]
+    values = {flag_name(n): _shown(getattr(case.flags, n)) for n in told or rule.fields}
     arithmetic = ", ".join(f"{flag} = {value}" for flag, value in values.items())
-    remedy = f"{rule.change}" if rule.change.to else f"drop {rule.change.flag}"
+    remedy = "set the flag that decides" if rule.change.to else "leave out what has no effect"
     return Finding(
         id,
         f"{title}: {rule.name}",

@@ -134,8 +134,13 @@ def capped_by_states(case: Case) -> Finding | None:
         Severity.ERROR if cap == 0 else Severity.WARNING,
         f"SGLang runs at most state slots // {reserved} requests at once, whatever "
         f"--max-running-requests says",
-        {"state_slots": slots, "slots_reserved": reserved, "cap": cap, "wanted": wanted,
-         "slots_needed": needed},  # fmt: skip
+        {
+            "state_slots": slots,
+            "slots_reserved": reserved,
+            "cap": cap,
+            "wanted": wanted,
+            "slots_needed": needed,
+        },
         f"{grouped(slots)} slots // {reserved} = {cap} requests < {grouped(wanted)} wanted; "
         f"{grouped(wanted)} x {reserved} = {grouped(needed)} slots would be needed",
         "give states more slots or make them smaller (bfloat16 halves the recurrent part)",

@@ -48,8 +48,11 @@ def _scraped(case: Case, values: list[int | float]) -> Finding | None:
         "sglang:token_usage is the larger of both kinds' usage by requests, and counts nothing "
         "that is cached; num_used_tokens counts KV only. A kind with nothing free evicts cached "
         "prefixes at every allocation while the other kind idles",
-        {"kv_free_share": shares["KV"], "states_free_share": shares["states"],
-         **({} if usage is None else {"token_usage": usage})},  # fmt: skip
+        {
+            "kv_free_share": shares["KV"],
+            "states_free_share": shares["states"],
+            **({} if usage is None else {"token_usage": usage}),
+        },
         f"free: {grouped(kv_free)} of {grouped(tokens)} KV tokens ({percent(shares['KV'])}), "
         f"{grouped(states_free)} of {grouped(slots)} states ({percent(shares['states'])}){shown}",
         f"watch sglang:mamba_available_tokens and sglang:kv_available_tokens; {rich} have bytes "
@@ -77,7 +80,7 @@ def _logged(case: Case) -> Finding | None:
 
 def _towards(case: Case, starved: str) -> tuple[Change, ...]:
     """The ratio a step in favour of the starved kind, where there is a ratio."""
-    if not case.static_states:
+    if case.known_flags is None or not case.static_states:
         return ()
     ratio = case.ratio * 2 if starved == "states" else case.ratio / 2
     return (Change("--mamba-full-memory-ratio", f"{ratio:.3g}"),)

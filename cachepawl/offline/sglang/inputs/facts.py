@@ -8,7 +8,7 @@ nobody gave gets `Missing`, which says what would give it.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 Number = int | float
@@ -92,6 +92,7 @@ QUANTITIES = {
     "concurrency": Quantity("requests wanted at once", "--concurrency"),
     "entry_bytes": Quantity("KV of a token, bytes", "--model"),
     "state_bytes": Quantity("a state, bytes", "--model"),
+    "kv_copies": Quantity("ranks that keep the same KV", "--model"),
     "pool_bytes": Quantity("bytes of both pools on a device", "--pool-gb"),
 }
 
@@ -115,6 +116,12 @@ class Facts:
             quantity = QUANTITIES[name]
             raise Missing(f"{quantity.title} ({quantity.given_by})")
         return fact.value
+
+    def with_default(self, name: str, fact: Fact) -> Facts:
+        """These facts and one more, unless the value is known."""
+        if name in self.values:
+            return self
+        return replace(self, values={**self.values, name: fact})
 
     def count(self, name: str) -> int:
         """The value as a whole number, rounded."""

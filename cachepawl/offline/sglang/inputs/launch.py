@@ -7,6 +7,7 @@ from pathlib import Path
 from cachepawl.errors import InputError
 from cachepawl.offline.files import read_text
 from cachepawl.offline.sglang.flags import ServerFlags, parse_flags
+from cachepawl.offline.sglang.inputs.kinds import hint
 
 _MOST_BYTES = 1 << 20
 
@@ -18,7 +19,10 @@ def read_launch(path: Path) -> ServerFlags:
     """
     lines = read_text(path, _MOST_BYTES).replace("\r\n", "\n").split("\n")
     text = "\n".join(line for line in lines if not line.lstrip().startswith("#"))
-    return flags_of(text, str(path))
+    try:
+        return flags_of(text, str(path))
+    except InputError as error:
+        raise InputError(f"{error}{hint(path, '--launch')}") from None
 
 
 def flags_of(text: str, where: str) -> ServerFlags:

@@ -19,6 +19,8 @@ from pathlib import Path
 from cachepawl.errors import InputError
 from cachepawl.offline.files import numbered_lines
 from cachepawl.offline.sglang.inputs.facts import Fact, Number, Reading
+from cachepawl.offline.sglang.inputs.kinds import hint
+from cachepawl.offline.sglang.inputs.server_info import args_facts
 
 _ARGS = re.compile(r"\bserver_args=(\{.*\})\s*$")
 _MOST_ARGS = 1 << 20
@@ -60,8 +62,9 @@ def read_log(path: Path) -> Reading:
         where = f"{path}:{number}"
         found = _ARGS.search(line)
         if found is not None:
-            facts, seen, source = {}, True, where
+            seen, source = True, where
             args = server_args(found[1], where)
+            facts = args_facts(args, where, "server_args.")
             continue
         for pattern, names in LINES:
             match = pattern.search(line)
@@ -72,6 +75,7 @@ def read_log(path: Path) -> Reading:
         raise InputError(
             f"{path}: no line of an SGLang server's start in it (server_args=..., "
             f"max_total_num_tokens=...); give the server's log from its first line"
+            f"{hint(path, '--log')}"
         )
     return Reading(source, facts, args or None)
 

@@ -15,6 +15,7 @@ from typing import NamedTuple
 from cachepawl.errors import InputError
 from cachepawl.offline.files import numbered_lines
 from cachepawl.offline.sglang.inputs.facts import Fact, Reading
+from cachepawl.offline.sglang.inputs.kinds import hint
 
 _SAMPLE = re.compile(
     r"""(?P<name>[a-zA-Z_:][\w:]*)
@@ -67,9 +68,10 @@ def read_metrics(path: Path) -> Reading:
     if not ours:
         raise InputError(
             f"{path}: no series named sglang:... in it; give the text of an SGLang server's "
-            f"/metrics, started with --enable-metrics"
+            f"/metrics, started with --enable-metrics{hint(path, '--metrics')}"
         )
-    return Reading(str(path), {**_gauges(path, ours), **_means(path, ours)})
+    gauges = _gauges(path, ours)
+    return Reading(str(path), {**gauges, **_slots(path, gauges), **_means(path, ours)})
 
 
 def _samples(path: Path) -> Iterator[Sample]:
@@ -80,15 +82,16 @@ def _samples(path: Path) -> Iterator[Sample]:
         count += 1
         if count > _MOST_SERIES:
             raise InputError(f"{path}:{number}: more than {_MOST_SERIES} series")
-        yield _sample(f"{path}:{number}", number, line)
+        found = _SAMPLE.fullmatch(line.strip())
+        if found is None:
+            raise InputError(
+                f"{path}:{number}: not a metrics line: {line.strip()[:60]!r}; give the text of "
+                f"/metrics{hint(path, '--metrics')}"
+            )
+        yield _sample(f"{path}:{number}", number, found)
 
 
-def _sample(where: str, number: int, line: str) -> Sample:
-    found = _SAMPLE.fullmatch(line.strip())
-    if found is None:
-        raise InputError(
-            f"{where}: not a metrics line: {line.strip()[:60]!r}; give the text of /metrics"
-        )
+def _sample(where: str, number: int, found: re.Match[str]) -> Sample:
     try:
         value = float(found["value"])
     except ValueError:
@@ -123,6 +126,14 @@ def _gauges(path: Path, samples: list[Sample]) -> dict[str, Fact]:
             facts[name] = Fact(value, f"{path}:{sample.line} {sample.name}")
             ranks[name] = rank
     return facts
+
+
+def _slots(path: Path, gauges: Mapping[str, Fact]) -> dict[str, Fact]:
+    """The state pool's size, which no series tells: every slot is used, free or evictable."""
+    names = ("states_used", "states_free", "states_evictable")
+    slots = sum(gauges[name].value for name in names if name in gauges)
+    known = all(name in gauges for name in names) and slots
+    return {"state_slots": Fact(slots, f"{path} sglang:mamba_*_tokens, their sum")} if known else {}
 
 
 def _rank(labels: Mapping[str, str]) -> tuple[int, ...]:

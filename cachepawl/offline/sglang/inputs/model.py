@@ -32,10 +32,10 @@ _OTHER_NAME = ("nemotron_h", "mamba2")
 
 
 class Model(NamedTuple):
-    """A spec, its architecture, and what the configuration says besides."""
+    """A spec, its `model_type`, and what the configuration says besides."""
 
     spec: ModelSpec
-    architecture: str | None
+    family: str | None
     reading: Reading
 
 
@@ -72,15 +72,16 @@ def _spec(config: Mapping[str, object], source: str, name: str) -> ModelSpec:
 
 
 def _model(spec: ModelSpec, config: Mapping[str, object], source: str) -> Model:
-    architectures = config.get("architectures")
-    first = architectures[0] if isinstance(architectures, list) and architectures else None
+    family = config.get("model_type")
     facts = dict[str, Fact]()
     if spec.states:
         facts["state_chunk"] = Fact(_state_chunk(config, source), f"{source} mamba_chunk_size")
-    longest = _positive(config, "max_position_embeddings", source)
+    inner = config.get("text_config")
+    holder = inner if isinstance(inner, Mapping) else config
+    longest = _positive(holder, "max_position_embeddings", source)
     if longest is not None:
         facts["model_context"] = Fact(longest, f"{source} max_position_embeddings")
-    return Model(spec, first if isinstance(first, str) else None, Reading(source, facts))
+    return Model(spec, family if isinstance(family, str) else None, Reading(source, facts))
 
 
 def _state_chunk(config: Mapping[str, object], source: str) -> int:

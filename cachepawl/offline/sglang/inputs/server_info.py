@@ -12,28 +12,29 @@ from typing import Any
 
 from cachepawl.errors import InputError
 from cachepawl.offline.sglang.inputs.facts import Fact, Reading
+from cachepawl.offline.sglang.inputs.kinds import hint
 from cachepawl.offline.strict_json import read_object
 
 _MOST_BYTES = 64 << 20
-_COUNTS = {"max_total_num_tokens": "kv_tokens", "context_length": "context_limit",
-           "page_size": "page_tokens"}  # fmt: skip
-_STATE_COUNTS = {"effective_max_running_requests_per_dp": "running_limit"}
+_ARGS = {"context_length": "context_limit", "page_size": "page_tokens"}
+_STATE = {
+    "effective_max_running_requests_per_dp": "running_limit",
+    "max_mamba_cache_size": "state_slots",
+}
 
 
 def read_server_info(path: Path) -> Reading:
     """Arguments and pool sizes of a running server.  InputError for any other JSON."""
     answer = read_object(path, _MOST_BYTES)
     if "internal_states" not in answer and "max_total_num_tokens" not in answer:
-        hint = "--model" if "model_type" in answer or "architectures" in answer else "another option"
         raise InputError(
-            f"{path}: no internal_states and no max_total_num_tokens in it, so it is no "
-            f"/server_info answer; give it to {hint}, or save the answer of /server_info"
+            f"{path}: no internal_states and no max_total_num_tokens in it; give the answer of "
+            f"/server_info{hint(path, '--server-info')}"
         )
     state = _first_state(path, answer)
-    facts = _counts(path, answer, _COUNTS, "")
-    facts |= _counts(path, state, _STATE_COUNTS, "internal_states[0].")
-    facts |= _counts(path, state, {"max_mamba_cache_size": "state_slots"}, "internal_states[0].")
-    facts |= _chunk(path, answer)
+    facts = _counts(str(path), answer, {"max_total_num_tokens": "kv_tokens"}, "")
+    facts |= _counts(str(path), state, _STATE, "internal_states[0].")
+    facts |= args_facts(answer, str(path), "")
     version = answer.get("version")
     return Reading(
         str(path),
@@ -52,8 +53,17 @@ def _first_state(path: Path, answer: Mapping[str, Any]) -> dict[str, Any]:
     return states[0] if states else {}
 
 
+def args_facts(args: Mapping[str, Any], where: str, inside: str) -> dict[str, Fact]:
+    """What resolved arguments say of lengths; InputError for a length that is none."""
+    facts = _counts(where, args, _ARGS, inside)
+    chunk = args.get("chunked_prefill_size")
+    if type(chunk) is int and chunk <= 0:  # no limit
+        return facts | {"chunk_tokens": Fact(-1, f"{where} {inside}chunked_prefill_size")}
+    return facts | _counts(where, args, {"chunked_prefill_size": "chunk_tokens"}, inside)
+
+
 def _counts(
-    path: Path, holder: Mapping[str, Any], names: Mapping[str, str], inside: str
+    where: str, holder: Mapping[str, Any], names: Mapping[str, str], inside: str
 ) -> dict[str, Fact]:
     facts = dict[str, Fact]()
     for field, name in names.items():
@@ -62,18 +72,11 @@ def _counts(
             continue
         if not isinstance(value, int) or isinstance(value, bool) or not 0 < value < 10**15:
             raise InputError(
-                f"{path}: {inside}{field} is {str(value)[:40]!r}; it must be a whole number above 0"
+                f"{where}: {inside}{field} is {str(value)[:40]!r}; it must be a whole number "
+                f"above 0"
             )
-        facts[name] = Fact(value, f"{path} {inside}{field}")
+        facts[name] = Fact(value, f"{where} {inside}{field}")
     return facts
-
-
-def _chunk(path: Path, answer: Mapping[str, Any]) -> dict[str, Fact]:
-    """Chunked prefill may be off, -1."""
-    value = answer.get("chunked_prefill_size")
-    if value == -1 and not isinstance(value, bool):
-        return {"chunk_tokens": Fact(-1, f"{path} chunked_prefill_size")}
-    return _counts(path, answer, {"chunked_prefill_size": "chunk_tokens"}, "")
 
 
 def _command(path: Path, value: object) -> str:
