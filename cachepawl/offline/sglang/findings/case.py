@@ -34,8 +34,8 @@ EXTRA_BUFFER_FAMILIES = frozenset(
         "nemotron_h",
         "qwen3_5",
         "qwen3_5_moe",
-        "qwen3_5_text",
         "qwen3_5_moe_text",
+        "qwen3_5_text",
         "qwen3_next",
     ]
 )
