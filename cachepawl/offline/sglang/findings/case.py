@@ -148,13 +148,15 @@ class Case:
 
     @property
     def chunk(self) -> int | None:
-        """Tokens of a request in one prefill forward at most; None without a limit."""
+        """Tokens of a request in one prefill forward at most, in whole pages; None: no limit."""
         known, given = self.facts.get("chunk_tokens"), self.flags.chunked_prefill_size
         if known is None and given is not None:
             known = given // self.attention_ranks if given > 0 else given
         if known is None:
             known = self.need("chunk_tokens")
-        return round(known) if known > 0 else None
+        if known <= 0:
+            return None
+        return max(self.page_size, round(known) // self.page_size * self.page_size)
 
     @property
     def running(self) -> int:
