@@ -52,3 +52,8 @@ def request_limit(geometry: Geometry, states: int, wanted: int | None, data_para
     by_bytes = pages // (states * geometry.pages_per_frame + 1)
     limit = MOST_REQUESTS if wanted is None else max(1, wanted // data_parallel)
     return max(1, min(limit, by_bytes))
+
+
+def token_limit(geometry: Geometry, page_cap: int) -> int:
+    """KV tokens at most: what all usable frames hold, under the cap on pages."""
+    return min(geometry.usable_frames * geometry.tokens_per_frame, page_cap * geometry.page_tokens)

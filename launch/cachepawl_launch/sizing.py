@@ -12,7 +12,7 @@ from sglang.srt.runtime_context import get_context, get_schedule
 from cachepawl.config import Options
 from cachepawl.pool.capacity import CONTEXTS, Capacity
 from cachepawl.pool.geometry import Geometry, require_room_for_one
-from cachepawl.pool.sizing import caps, request_limit, useful_bytes
+from cachepawl.pool.sizing import caps, request_limit, token_limit, useful_bytes
 from cachepawl_launch.shapes import geometry_of_configurator, states_per_request
 
 logger = logging.getLogger(__name__)
@@ -56,9 +56,7 @@ class ArenaSizer:
         if geometry.state is not None:
             get_context().override("cachepawl.arena", max_mamba_cache_size=geometry.usable_frames)
         config = MemoryPoolConfig(
-            max_total_num_tokens=min(
-                geometry.usable_frames * geometry.tokens_per_frame, page_cap * geometry.page_tokens
-            ),
+            max_total_num_tokens=token_limit(geometry, page_cap),
             max_running_requests=request_limit(
                 geometry, states, schedule.max_running_requests, configurator.attn_dp_size
             ),
