@@ -28,6 +28,7 @@ GIB = 1 << 30
 @click.option("--typical-prompt", type=float, help="Expected tokens of a prompt.")
 @click.option("--typical-answer", type=float, help="Expected tokens of an answer.")
 @click.option("--concurrency", type=float, help="Requests wanted at once.")
+@click.option("--pool-gb", type=float, help="GiB left for KV and states on a device.")
 @click.option("--host-memory-gb", type=float, help="Memory of the host, GiB.")
 @click.option(
     "--fail-on",
@@ -48,6 +49,7 @@ def command(
     typical_prompt: float | None,
     typical_answer: float | None,
     concurrency: float | None,
+    pool_gb: float | None,
     host_memory_gb: float | None,
     fail_on: str | None,
     output_format: str,
@@ -63,6 +65,7 @@ def command(
     from cachepawl.offline.sglang.inputs.gather import Inputs
     from cachepawl.offline.sglang.report import diagnose
 
+    positive("--pool-gb", pool_gb, 1e9)
     positive("--host-memory-gb", host_memory_gb, 1e9)
     expected = {
         "context": context,
@@ -72,10 +75,9 @@ def command(
     }
     for name, value in expected.items():
         positive(f"--{name.replace('_', '-')}", value, 1e9)
-    host = None if host_memory_gb is None else int(host_memory_gb * GIB)
-    inputs = Inputs(
-        model, flags, words, launch, server_info, log, metrics, {**expected, "host_bytes": host}
-    )
+    memory = {"pool_bytes": pool_gb, "host_bytes": host_memory_gb}
+    sizes = {name: None if gb is None else int(gb * GIB) for name, gb in memory.items()}
+    inputs = Inputs(model, flags, words, launch, server_info, log, metrics, {**expected, **sizes})
     report, verdict = diagnose(inputs)
     emit(report, output_format, output_dir)
     worst = verdict.worst

@@ -43,8 +43,8 @@ def case_of(known: Known) -> Case:
         known.facts,
         flags,
         None if model is None else model.spec,
-        None if model is None else model.family,
         known.cachepawl,
+        known.refused,
     )
 
 

@@ -21,25 +21,12 @@ from math import ceil, lcm
 from cachepawl.offline.sglang.flags import ServerFlags
 from cachepawl.offline.sglang.inputs.facts import Facts, Missing
 from cachepawl.offline.sglang.inputs.gather import attention_ranks
+from cachepawl.offline.sglang.memory.settle import tracks_states
 from cachepawl.specs import ModelSpec
 
 BASE_SLOTS = 3
 """Of a running request besides its tracking slots, as SGLang caps requests."""
 SKIP_LOCK = "SGLANG_OPT_MAMBA_SKIP_DECODE_LOCK"
-EXTRA_BUFFER_FAMILIES = frozenset(
-    [
-        "falcon_h1",
-        "granitemoehybrid",
-        "kimi_linear",
-        "nemotron_h",
-        "qwen3_5",
-        "qwen3_5_moe",
-        "qwen3_5_moe_text",
-        "qwen3_5_text",
-        "qwen3_next",
-    ]
-)
-"""Model types whose architectures SGLang gives the extra buffer (arg_groups/overrides.py)."""
 
 
 @dataclass(frozen=True)
@@ -49,10 +36,10 @@ class Case:
     facts: Facts
     known_flags: ServerFlags | None = None
     spec: ModelSpec | None = None
-    family: str | None = None
-    """The model's `model_type`, where known."""
     cachepawl: bool = False
     """Whether the server runs cachepawl's cache."""
+    refused: str | None = None
+    """Why the memory holds not one request, if it does not."""
 
     @property
     def flags(self) -> ServerFlags:
@@ -94,11 +81,10 @@ class Case:
         flags = self.flags
         if flags.mamba_radix_cache_strategy != "auto":
             return flags.mamba_radix_cache_strategy
-        if self.family is None:
-            raise Missing("the model's family (--model), or --mamba-radix-cache-strategy")
+        if self.spec is None:
+            raise Missing("the model (--model), or --mamba-radix-cache-strategy in the flags")
         wants = not flags.disable_overlap_schedule or (flags.page_size or 1) > 1
-        able = self.family in EXTRA_BUFFER_FAMILIES and flags.linear_attn_backend == "triton"
-        return "extra_buffer" if wants and able else "no_buffer"
+        return "extra_buffer" if wants and tracks_states(self.spec, flags) else "no_buffer"
 
     @property
     def tracked(self) -> bool:

@@ -32,7 +32,7 @@ def host_pools(case: Case) -> tuple[int, int]:
     kv, states, page = case.count("kv_tokens"), case.count("state_slots"), case.page_size
     if case.flags.hicache_size > 0:
         entry, state = case.need("entry_bytes"), case.need("state_bytes")
-        share = kv * entry / (kv * entry + states * state)
+        share = (kv + page) * entry / ((kv + page) * entry + states * state)
         size = case.flags.hicache_size * 1e9
         kv, states = int(size * share // entry), int(size * (1 - share) // state)
     else:

@@ -5,9 +5,12 @@ Places are files below `sglang/srt` of SGLang 0.5.23.
 
 from __future__ import annotations
 
-from cachepawl.offline.sglang.findings.case import EXTRA_BUFFER_FAMILIES, Case
+from dataclasses import replace
+
+from cachepawl.offline.sglang.findings.case import Case
 from cachepawl.offline.sglang.findings.finding import Change
 from cachepawl.offline.sglang.findings.rules import Rule, given
+from cachepawl.offline.sglang.memory.settle import tracks_states
 
 _HOST = (
     "hicache_ratio",
@@ -48,8 +51,11 @@ def _overlap_lost(case: Case) -> bool:
     flags = case.flags
     if not case.has_states or flags.disable_radix_cache or flags.disable_overlap_schedule:
         return False
-    backend = flags.linear_attn_backend != "triton" and case.family in EXTRA_BUFFER_FAMILIES
-    return flags.mamba_radix_cache_strategy == "auto" and backend
+    if flags.mamba_radix_cache_strategy != "auto" or flags.linear_attn_backend == "triton":
+        return False
+    return case.spec is not None and tracks_states(
+        case.spec, replace(flags, linear_attn_backend="triton")
+    )
 
 
 INERT = (

@@ -5,9 +5,10 @@ Places are files below `sglang/srt` of SGLang 0.5.23.
 
 from __future__ import annotations
 
-from cachepawl.offline.sglang.findings.case import EXTRA_BUFFER_FAMILIES, Case
-from cachepawl.offline.sglang.findings.finding import Change
+from cachepawl.offline.sglang.findings.case import Case
+from cachepawl.offline.sglang.findings.finding import Change, Finding, Severity
 from cachepawl.offline.sglang.findings.rules import Rule
+from cachepawl.offline.sglang.memory.settle import tracks_states
 
 _UNIFIED_DRAFTS = (None, "DSPARK", "EAGLE", "EAGLE3", "DFLASH")
 _MAMBA_HOOK = "arg_groups/mamba_hook.py"
@@ -24,12 +25,19 @@ def _tracked(case: Case) -> bool:
     return case.has_states and case.tracked
 
 
+def _pages_without_buffer(case: Case) -> bool:
+    """Asked for, or all that the model can have."""
+    if (case.flags.page_size or 1) == 1 or case.flags.disable_radix_cache:
+        return False
+    return case.has_states and case.strategy == "no_buffer"
+
+
 def _no_extra_buffer(case: Case) -> bool:
     if not _explicit(case, "extra_buffer", "extra_buffer_lazy"):
         return False
     if case.flags.linear_attn_backend != "triton":
         return True
-    return case.family is not None and case.family not in EXTRA_BUFFER_FAMILIES
+    return case.spec is not None and not tracks_states(case.spec, case.flags)
 
 
 def _undivided(case: Case) -> bool:
@@ -49,7 +57,7 @@ REFUSED = (
     Rule(
         "pages without the extra buffer",
         ("mamba_radix_cache_strategy", "page_size"),
-        lambda c: _explicit(c, "no_buffer") and (c.flags.page_size or 1) > 1,
+        _pages_without_buffer,
         "without the extra buffer pages are one token",
         Change("--page-size", "1"),
         _MAMBA_HOOK,
@@ -242,3 +250,20 @@ REFUSED = (
         "--swa-full-tokens-ratio 1.5",
     ),
 )
+
+
+def memory_is_too_small(case: Case) -> Finding | None:
+    """H13: what is left after the weights does not hold one request."""
+    if case.refused is None:
+        return None
+    return Finding(
+        "H13",
+        "SGLang does not start: memory",
+        Severity.ERROR,
+        "one request must fit beside the weights, with its states (mem_cache/"
+        "kv_cache_configurator.py)",
+        {},
+        case.refused,
+        "give the pools more memory",
+        (Change("--mem-fraction-static", "more"),),
+    )

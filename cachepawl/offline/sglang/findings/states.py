@@ -79,7 +79,8 @@ def held_by_running(case: Case) -> Finding | None:
     fewer = int(MOST_HELD * slots) // each
     changes = [Change("--max-running-requests", str(fewer))] if fewer else []
     ratio = ratio_for_slots(case, int(taken / MOST_HELD))
-    if ratio is not None:
+    # Where slots cap the requests, more slots would only let more of them run.
+    if ratio is not None and running < slots // case.slots_reserved:
         changes.append(Change("--mamba-full-memory-ratio", f"{ratio:.3g}"))
     if case.strategy == "extra_buffer":
         changes.append(Change("--mamba-radix-cache-strategy", "extra_buffer_lazy"))

@@ -93,6 +93,8 @@ QUANTITIES = {
     "entry_bytes": Quantity("KV of a token, bytes", "--model"),
     "state_bytes": Quantity("a state, bytes", "--model"),
     "kv_copies": Quantity("ranks that keep the same KV", "--model"),
+    "free_before": Quantity("device memory free before the load, GB", "--log"),
+    "free_after": Quantity("device memory free after the load, GB", "--log"),
     "pool_bytes": Quantity("bytes of both pools on a device", "--pool-gb"),
 }
 

@@ -14,8 +14,10 @@ from cachepawl.offline.sglang.inputs.launch import flags_of, read_launch
 from cachepawl.offline.sglang.inputs.log import read_log
 from cachepawl.offline.sglang.inputs.metrics import read_metrics
 from cachepawl.offline.sglang.inputs.model import Model, read_model
+from cachepawl.offline.sglang.inputs.planned import planned_pools
 from cachepawl.offline.sglang.inputs.server_info import read_server_info
-from cachepawl.offline.sglang.inputs.sizes import sizes_of, with_types
+from cachepawl.offline.sglang.inputs.sizes import sizes_of
+from cachepawl.offline.sglang.memory import DoesNotFit
 
 READ_VERSION = "0.5.23"
 """The version of SGLang whose rules are known here."""
@@ -54,6 +56,8 @@ class Known(NamedTuple):
     settled: tuple[Conflict, ...]
     """Flags that SGLang changed at start."""
     notes: tuple[str, ...]
+    refused: str | None = None
+    """Why the memory holds no request, if it does not."""
 
     @property
     def cachepawl(self) -> bool:
@@ -75,16 +79,31 @@ def gather(inputs: Inputs) -> Known:
     facts = gathered([_expected(inputs), *readings, *([] if model is None else [model.reading])])
     if flags is not None and flags.context_length is not None:
         facts = facts.with_default("context_limit", Fact(flags.context_length, "--context-length"))
-    if model is not None and "model_context" in facts.values:
+    if "model_context" in facts.values:
         facts = facts.with_default("context_limit", facts.values["model_context"])
-    if model is not None and flags is not None:
-        spec = with_types(model.spec, flags)
-        model = model._replace(spec=spec)
-        ranks = flags.tp_size // attention_ranks(flags) or 1
-        for name, fact in sizes_of(spec, ranks).items():
+    known = Known(facts, flags, model, settled, _notes(readings, flags, inputs))
+    known = _sized(known)
+    return known._replace(facts=replace(known.facts, conflicts=known.facts.conflicts + conflicts))
+
+
+def _sized(known: Known) -> Known:
+    """With bytes of tokens and states, and pools planned where no server told them."""
+    if known.model is None or known.flags is None:
+        return known
+    facts, notes, refused = known.facts, list(known.notes), None
+    spec, ranks = known.model.spec, known.flags.tp_size // attention_ranks(known.flags) or 1
+    try:
+        for name, fact in sizes_of(spec, known.flags, ranks).items():
             facts = facts.with_default(name, fact)
-    facts = replace(facts, conflicts=facts.conflicts + conflicts)
-    return Known(facts, flags, model, settled, _notes(readings, flags, inputs))
+        if "kv_tokens" not in facts.values:
+            pools = planned_pools(spec, known.flags, facts, known.cachepawl)
+            for name, fact in pools.items():
+                facts = facts.with_default(name, fact)
+    except DoesNotFit as error:
+        refused = str(error)
+    except InputError as error:
+        notes.append(f"no plan: {error}")
+    return known._replace(facts=facts, notes=tuple(notes), refused=refused)
 
 
 def attention_ranks(flags: ServerFlags) -> int:

@@ -36,6 +36,8 @@ LINES: tuple[tuple[re.Pattern[str], tuple[str, ...]], ...] = (
         ("kv_tokens", "chunk_tokens", "running_limit", "context_limit"),
     ),
     (re.compile(rf"\bMamba Cache is allocated\. max_mamba_cache_size: {_INT}\b"), ("state_slots",)),
+    (re.compile(r"\bLoad weight begin\. avail mem=(\d{1,6}\.\d+) GB"), ("free_before",)),
+    (re.compile(r"\bLoad weight end\..*\bavail mem=(\d{1,6}\.\d+) GB"), ("free_after",)),
     (
         re.compile(rf"\bAllocating kv hierarchical KV host pool: {_INT} tokens\b"),
         ("host_kv_tokens",),

@@ -32,10 +32,9 @@ _OTHER_NAME = ("nemotron_h", "mamba2")
 
 
 class Model(NamedTuple):
-    """A spec, its `model_type`, and what the configuration says besides."""
+    """A spec, and what the configuration says besides."""
 
     spec: ModelSpec
-    family: str | None
     reading: Reading
 
 
@@ -72,7 +71,6 @@ def _spec(config: Mapping[str, object], source: str, name: str) -> ModelSpec:
 
 
 def _model(spec: ModelSpec, config: Mapping[str, object], source: str) -> Model:
-    family = config.get("model_type")
     facts = dict[str, Fact]()
     if spec.states:
         facts["state_chunk"] = Fact(_state_chunk(config, source), f"{source} mamba_chunk_size")
@@ -81,7 +79,7 @@ def _model(spec: ModelSpec, config: Mapping[str, object], source: str) -> Model:
     longest = _positive(holder, "max_position_embeddings", source)
     if longest is not None:
         facts["model_context"] = Fact(longest, f"{source} max_position_embeddings")
-    return Model(spec, family if isinstance(family, str) else None, Reading(source, facts))
+    return Model(spec, Reading(source, facts))
 
 
 def _state_chunk(config: Mapping[str, object], source: str) -> int:

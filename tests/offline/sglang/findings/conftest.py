@@ -35,11 +35,10 @@ def make() -> Callable[..., Case]:
         if model is None:
             return Case(Facts(values), known)
         if model == "dense":
-            return Case(Facts(values), known, spec_of(DENSE), "qwen3")
+            return Case(Facts(values), known, spec_of(DENSE))
         found = preset(model)
         chunk = {"state_chunk": Fact(64, "test")} | values
-        family = str(found.config["model_type"])
         ours = known is not None and "cachepawl.launch_server" in known.rest
-        return Case(Facts(chunk), known, found.spec(), family, ours)
+        return Case(Facts(chunk), known, found.spec(), ours)
 
     return case

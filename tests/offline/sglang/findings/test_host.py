@@ -36,11 +36,11 @@ def test_h3_host_states_for_host_kv(make: Make) -> None:
 
 
 def test_h3_size_is_divided_by_bytes(make: Make) -> None:
-    """Of 1e9 bytes KV gets 100,000 x 10 of 1,100,000, states the rest."""
+    """Of 1e9 bytes KV gets 100,001 x 10 (a padding page) of 1,100,010, states the rest."""
     case = make(f"{ON} --hicache-size 1", kv_tokens=100_000, state_slots=100, **SIZES)
     tokens, slots = host_pools(case)
-    assert tokens == 10**8 * 10 // 11 + 1
-    assert slots == 10**6 // 11 + 1
+    assert tokens == 10**9 * 1_000_010 // 1_100_010 // 10 + 1
+    assert slots == 10**9 * 100_000 // 1_100_010 // 1000 + 1
 
 
 @pytest.mark.parametrize(

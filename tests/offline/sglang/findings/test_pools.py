@@ -82,7 +82,7 @@ def test_h12_padding(make: Make) -> None:
     assert found is not None
     assert found.severity is Severity.INFO
     assert found.numbers["padding"] == 1 - 15.3125 / 16
-    assert str(found.changes[0]) == "--page-size 16"
+    assert str(found.changes[0]) == "--page-size 32"
     ours = make("python -m cachepawl.launch_server --page-size 64", jamba, state_bytes=1)
     found = frame_padding(ours)
     assert found is not None

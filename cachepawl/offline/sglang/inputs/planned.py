@@ -1,0 +1,59 @@
+"""Pool sizes that no running server told, planned from the model, the flags and the memory."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from cachepawl.errors import ConfigError, InputError
+from cachepawl.offline.sglang.flags import ServerFlags
+from cachepawl.offline.sglang.inputs.facts import Fact, Facts
+from cachepawl.offline.sglang.memory import Budget, DoesNotFit, arena_plan, static_plan
+from cachepawl.offline.sglang.memory.budget import GIB, default_fraction, rest_budget
+from cachepawl.specs import ModelSpec
+
+
+def planned_pools(
+    spec: ModelSpec, flags: ServerFlags, facts: Facts, cachepawl: bool
+) -> dict[str, Fact]:
+    """KV tokens, state slots and the limit of requests; none where memory is unknown.
+
+    Under unified memory they are the labels that the start settles.  DoesNotFit when the
+    server would not start; InputError for what is not planned.
+    """
+    if facts.get("context_limit") is not None and flags.context_length is None:
+        flags = replace(flags, context_length=facts.count("context_limit"))
+    budget = budget_of(flags, facts)
+    if budget is None:
+        return {}
+    source = f"planned for {budget.rest / GIB:.2f} GiB a rank ({budget.source})"
+    try:
+        if cachepawl:
+            arena = arena_plan(spec, flags, budget)
+            limit, tokens, slots = arena.max_running_requests, arena.most_tokens, arena.most_states
+        else:
+            plan = static_plan(spec, flags, budget)
+            limit, tokens, slots = plan.max_running_requests, plan.kv_tokens, plan.state_slots
+    except ConfigError as error:
+        raise InputError(str(error)) from None
+    sizes = {"kv_tokens": tokens, "state_slots": slots, "running_limit": limit}
+    return {name: Fact(value, source) for name, value in sizes.items() if value}
+
+
+def budget_of(flags: ServerFlags, facts: Facts) -> Budget | None:
+    """The bytes left for the pools: as given, or as the log's free memory says (two digits)."""
+    given = facts.get("pool_bytes")
+    if given is not None:
+        return rest_budget(given, "--pool-gb")
+    before, after = facts.get("free_before"), facts.get("free_after")
+    if before is None or after is None:
+        return None
+    fraction = flags.mem_fraction_static
+    if fraction is None:
+        fraction = default_fraction(flags, round(before * GIB))
+    rest = (after - before * (1 - fraction)) * GIB
+    if rest <= 0:
+        raise DoesNotFit(
+            f"{after:.2f} GB are free after the weights of {before:.2f} before, and "
+            f"--mem-fraction-static {fraction:g} leaves none of them for the pools; raise it"
+        )
+    return Budget(rest, False, "free memory in the log")
