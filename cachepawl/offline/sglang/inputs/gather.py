@@ -10,6 +10,7 @@ from typing import NamedTuple
 from cachepawl.errors import InputError
 from cachepawl.offline.sglang.flags import ServerFlags, flag_name, from_mapping, parse_flags
 from cachepawl.offline.sglang.inputs.facts import Conflict, Fact, Facts, Reading, gathered
+from cachepawl.offline.sglang.inputs.kinds import for_option
 from cachepawl.offline.sglang.inputs.launch import flags_of, read_launch
 from cachepawl.offline.sglang.inputs.log import read_log
 from cachepawl.offline.sglang.inputs.metrics import read_metrics
@@ -47,6 +48,14 @@ class Inputs:
     """Expected context, prompt, answer, concurrency and host memory, by the names of facts."""
 
 
+class Account(NamedTuple):
+    """Flags, where they are from, and which of them it names."""
+
+    source: str
+    flags: ServerFlags
+    names: frozenset[str]
+
+
 class Known(NamedTuple):
     """Facts, flags and model, with what else is worth telling about the inputs."""
 
@@ -72,7 +81,10 @@ class Known(NamedTuple):
 
 def gather(inputs: Inputs) -> Known:
     """Read all inputs.  InputError when there are none, or one cannot be read."""
-    model = None if inputs.model is None else read_model(inputs.model)
+    model = None
+    if inputs.model is not None:
+        with for_option(Path(inputs.model), "--model"):
+            model = read_model(inputs.model)
     readings = _readings(inputs)
     command = _command(inputs, readings)
     flags, settled, conflicts = _flags(readings, command, model)
@@ -116,12 +128,14 @@ def attention_ranks(flags: ServerFlags) -> int:
 def _readings(inputs: Inputs) -> list[Reading]:
     """Running servers' own words, the most telling first."""
     readings = []
-    if inputs.server_info is not None:
-        readings.append(read_server_info(inputs.server_info))
-    if inputs.log is not None:
-        readings.append(read_log(inputs.log))
-    if inputs.metrics is not None:
-        readings.append(read_metrics(inputs.metrics))
+    for option, path, read in (
+        ("--server-info", inputs.server_info, read_server_info),
+        ("--log", inputs.log, read_log),
+        ("--metrics", inputs.metrics, read_metrics),
+    ):
+        if path is not None:
+            with for_option(path, option):
+                readings.append(read(path))
     given = (inputs.model, inputs.flags, inputs.launch, *readings, *inputs.words)
     if all(thing is None for thing in given):
         raise InputError(
@@ -141,7 +155,8 @@ def _command(inputs: Inputs, readings: list[Reading]) -> ServerFlags | None:
     if inputs.words:
         return parse_flags(inputs.words, "words after --")
     if inputs.launch is not None:
-        return read_launch(inputs.launch)
+        with for_option(inputs.launch, "--launch"):
+            return read_launch(inputs.launch)
     reported = next((r for r in readings if r.command), None)
     return None if reported is None else parse_flags(reported.command, reported.source)
 
@@ -151,22 +166,19 @@ def _flags(
 ) -> tuple[ServerFlags | None, tuple[Conflict, ...], tuple[Conflict, ...]]:
     """The flags in effect, those that SGLang changed, and differences between reports."""
     reports = [
-        (r.source, _reported(r.server_args, r.source, command))
+        Account(r.source, _reported(r.server_args, r.source, command), frozenset(r.server_args))
         for r in readings
         if r.server_args is not None
     ]
     if not reports:
         defaults = ServerFlags() if model is not None and not readings else None
         return command or defaults, (), ()
-    source, flags = reports[0]
+    flags = reports[0].flags
     conflicts = tuple(c for other in reports[1:] for c in _differences(reports[0], other))
     if command is None:
         return flags, (), conflicts
-    settled = tuple(
-        change
-        for change in _differences((source, flags), ("launch command", command))
-        if change.name in {flag_name(name) for name in command.given}
-    )
+    typed = Account("launch command", command, command.given)
+    settled = tuple(_differences(reports[0], typed))
     flags = replace(flags, environment=command.environment, rest=command.rest)
     return flags, settled, conflicts
 
@@ -180,14 +192,19 @@ def _reported(args: Mapping[str, object], source: str, command: ServerFlags | No
     return replace(flags, given=flags.given - own)
 
 
-def _differences(one: tuple[str, ServerFlags], other: tuple[str, ServerFlags]) -> list[Conflict]:
-    """Flags that two accounts give differently."""
-    (source, flags), (other_source, others) = one, other
-    names = [f.name for f in fields(ServerFlags) if f.name not in ("given", "rest", "environment")]
+def _differences(one: Account, other: Account) -> list[Conflict]:
+    """Flags that both accounts name and give differently."""
+    names = [f.name for f in fields(ServerFlags) if f.name in one.names & other.names]
     return [
-        Conflict(flag_name(n), getattr(flags, n), source, getattr(others, n), other_source)
-        for n in names
-        if getattr(flags, n) != getattr(others, n)
+        Conflict(
+            flag_name(name),
+            getattr(one.flags, name),
+            one.source,
+            getattr(other.flags, name),
+            other.source,
+        )
+        for name in names
+        if getattr(one.flags, name) != getattr(other.flags, name)
     ]
 
 

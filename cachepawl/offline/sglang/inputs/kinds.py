@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from cachepawl.errors import InputError
@@ -18,13 +20,22 @@ _MARKS = (
 _LOOKED_AT = 1 << 18
 
 
-def hint(path: Path, option: str) -> str:
-    """A remedy that names the option that a file seems to be for, other than `option`."""
+@contextmanager
+def for_option(path: Path, option: str) -> Iterator[None]:
+    """Adds to an InputError which other option the file seems to be for."""
+    try:
+        yield
+    except InputError as error:
+        other = looks_like(path)
+        if other in (None, option):
+            raise
+        raise InputError(f"{error}; it looks like a file for {other}") from None
+
+
+def looks_like(path: Path) -> str | None:
+    """The option that a file seems to be for."""
     text = _beginning(path)
-    for other, mark in _MARKS:
-        if mark.search(text):
-            return f"; it looks like a file for {other}" if other != option else ""
-    return ""
+    return next((option for option, mark in _MARKS if mark.search(text)), None)
 
 
 def _beginning(path: Path) -> str:

@@ -7,7 +7,6 @@ from pathlib import Path
 from cachepawl.errors import InputError
 from cachepawl.offline.files import read_text
 from cachepawl.offline.sglang.flags import ServerFlags, parse_flags
-from cachepawl.offline.sglang.inputs.kinds import hint
 
 _MOST_BYTES = 1 << 20
 
@@ -19,10 +18,9 @@ def read_launch(path: Path) -> ServerFlags:
     """
     lines = read_text(path, _MOST_BYTES).replace("\r\n", "\n").split("\n")
     text = "\n".join(line for line in lines if not line.lstrip().startswith("#"))
-    try:
-        return flags_of(text, str(path))
-    except InputError as error:
-        raise InputError(f"{error}{hint(path, '--launch')}") from None
+    if text.lstrip().startswith("{"):
+        raise InputError(f"{path}: JSON, not a launch command")
+    return flags_of(text, str(path))
 
 
 def flags_of(text: str, where: str) -> ServerFlags:

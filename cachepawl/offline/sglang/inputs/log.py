@@ -19,7 +19,6 @@ from pathlib import Path
 from cachepawl.errors import InputError
 from cachepawl.offline.files import numbered_lines
 from cachepawl.offline.sglang.inputs.facts import Fact, Number, Reading
-from cachepawl.offline.sglang.inputs.kinds import hint
 from cachepawl.offline.sglang.inputs.server_info import args_facts
 
 _ARGS = re.compile(r"\bserver_args=(\{.*\})\s*$")
@@ -77,7 +76,6 @@ def read_log(path: Path) -> Reading:
         raise InputError(
             f"{path}: no line of an SGLang server's start in it (server_args=..., "
             f"max_total_num_tokens=...); give the server's log from its first line"
-            f"{hint(path, '--log')}"
         )
     return Reading(source, facts, args or None)
 

@@ -15,7 +15,6 @@ from typing import NamedTuple
 from cachepawl.errors import InputError
 from cachepawl.offline.files import numbered_lines
 from cachepawl.offline.sglang.inputs.facts import Fact, Reading
-from cachepawl.offline.sglang.inputs.kinds import hint
 
 _SAMPLE = re.compile(
     r"""(?P<name>[a-zA-Z_:][\w:]*)
@@ -68,7 +67,7 @@ def read_metrics(path: Path) -> Reading:
     if not ours:
         raise InputError(
             f"{path}: no series named sglang:... in it; give the text of an SGLang server's "
-            f"/metrics, started with --enable-metrics{hint(path, '--metrics')}"
+            f"/metrics, started with --enable-metrics"
         )
     gauges = _gauges(path, ours)
     return Reading(str(path), {**gauges, **_slots(path, gauges), **_means(path, ours)})
@@ -86,7 +85,7 @@ def _samples(path: Path) -> Iterator[Sample]:
         if found is None:
             raise InputError(
                 f"{path}:{number}: not a metrics line: {line.strip()[:60]!r}; give the text of "
-                f"/metrics{hint(path, '--metrics')}"
+                f"/metrics"
             )
         yield _sample(f"{path}:{number}", number, found)
 

@@ -12,7 +12,6 @@ from typing import Any
 
 from cachepawl.errors import InputError
 from cachepawl.offline.sglang.inputs.facts import Fact, Reading
-from cachepawl.offline.sglang.inputs.kinds import hint
 from cachepawl.offline.strict_json import read_object
 
 _MOST_BYTES = 64 << 20
@@ -29,7 +28,7 @@ def read_server_info(path: Path) -> Reading:
     if "internal_states" not in answer and "max_total_num_tokens" not in answer:
         raise InputError(
             f"{path}: no internal_states and no max_total_num_tokens in it; give the answer of "
-            f"/server_info{hint(path, '--server-info')}"
+            f"/server_info"
         )
     state = _first_state(path, answer)
     facts = _counts(str(path), answer, {"max_total_num_tokens": "kv_tokens"}, "")
