@@ -39,7 +39,7 @@ class Case:
     cachepawl: bool = False
     """Whether the server runs cachepawl's cache."""
     refused: str | None = None
-    """Why the memory holds not one request, if it does not."""
+    """Why the ranks or the memory cannot hold the model and one request, if they cannot."""
 
     @property
     def flags(self) -> ServerFlags:

@@ -10,7 +10,7 @@ from cachepawl.offline.sglang.findings import depth, host, pools, states, usage
 from cachepawl.offline.sglang.findings.case import Case
 from cachepawl.offline.sglang.findings.finding import Finding, NotChecked, Severity
 from cachepawl.offline.sglang.findings.inert import INERT
-from cachepawl.offline.sglang.findings.refused import REFUSED, memory_is_too_small
+from cachepawl.offline.sglang.findings.refused import REFUSED, does_not_fit
 from cachepawl.offline.sglang.findings.rules import finding_of
 from cachepawl.offline.sglang.inputs.facts import Missing
 
@@ -65,7 +65,7 @@ CHECKS = (
         )
         for rule in REFUSED
     ),
-    Check("H13", f"{_REFUSED_TITLE}: memory", memory_is_too_small),
+    Check("H13", f"{_REFUSED_TITLE}: ranks or memory", does_not_fit),
     Check("H14", "Prefill chunks off the snapshot grid", depth.chunk_below_grid),
     Check("H15", "States of draft tokens", pools.states_of_drafts),
     Check("H16", "Repeated prompts that end on the grid", depth.prompt_on_grid),

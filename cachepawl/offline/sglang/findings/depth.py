@@ -52,10 +52,8 @@ def answers_not_cached(case: Case) -> Finding | None:
     if answer >= step:
         return None
     chance = answer / step
-    better = case.grid
-    draft = case.flags.speculative_num_draft_tokens or 1
-    while better < draft:
-        better += case.grid
+    # The least multiple of the grid that a draft allows.
+    better = -(-(case.flags.speculative_num_draft_tokens or 1) // case.grid) * case.grid
     return Finding(
         "H7",
         "Most answers are never cached",

@@ -252,18 +252,17 @@ REFUSED = (
 )
 
 
-def memory_is_too_small(case: Case) -> Finding | None:
-    """H13: what is left after the weights does not hold one request."""
+def does_not_fit(case: Case) -> Finding | None:
+    """H13: ranks that cannot share the model, or memory that does not hold one request."""
     if case.refused is None:
         return None
     return Finding(
         "H13",
-        "SGLang does not start: memory",
+        "SGLang does not start: ranks or memory",
         Severity.ERROR,
-        "one request must fit beside the weights, with its states (mem_cache/"
-        "kv_cache_configurator.py)",
+        "ranks share heads evenly, and one request must fit beside the weights with its states "
+        "(mem_cache/kv_cache_configurator.py)",
         {},
         case.refused,
-        "give the pools more memory",
-        (Change("--mem-fraction-static", "more"),),
+        "as it says",
     )

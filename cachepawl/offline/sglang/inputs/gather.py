@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import NamedTuple
 
-from cachepawl.errors import InputError
+from cachepawl.errors import ConfigError, InputError
 from cachepawl.offline.sglang.flags import ServerFlags, flag_name, from_mapping, parse_flags
 from cachepawl.offline.sglang.inputs.facts import Conflict, Fact, Facts, Reading, gathered
 from cachepawl.offline.sglang.inputs.kinds import for_option
@@ -66,7 +66,7 @@ class Known(NamedTuple):
     """Flags that SGLang changed at start."""
     notes: tuple[str, ...]
     refused: str | None = None
-    """Why the memory holds no request, if it does not."""
+    """Why the ranks or the memory cannot hold the model and one request, if they cannot."""
 
     @property
     def cachepawl(self) -> bool:
@@ -88,6 +88,8 @@ def gather(inputs: Inputs) -> Known:
     readings = _readings(inputs)
     command = _command(inputs, readings)
     flags, settled, conflicts = _flags(readings, command, model)
+    if flags is not None:
+        check_counts(flags)
     facts = gathered([_expected(inputs), *readings, *([] if model is None else [model.reading])])
     if flags is not None and flags.context_length is not None:
         facts = facts.with_default("context_limit", Fact(flags.context_length, "--context-length"))
@@ -107,15 +109,53 @@ def _sized(known: Known) -> Known:
     try:
         for name, fact in sizes_of(spec, known.flags, ranks).items():
             facts = facts.with_default(name, fact)
+    except ConfigError as error:
+        return known._replace(refused=str(error))
+    except InputError as error:
+        return known._replace(notes=(*notes, f"no plan: {error}"))
+    try:
         if "kv_tokens" not in facts.values:
             pools = planned_pools(spec, known.flags, facts, known.cachepawl)
             for name, fact in pools.items():
                 facts = facts.with_default(name, fact)
     except DoesNotFit as error:
         refused = str(error)
-    except InputError as error:
+    except (ConfigError, InputError) as error:
         notes.append(f"no plan: {error}")
     return known._replace(facts=facts, notes=tuple(notes), refused=refused)
+
+
+_AT_LEAST_1 = (
+    "tp_size",
+    "pp_size",
+    "dp_size",
+    "attn_dp_size",
+    "attn_cp_size",
+    "dcp_size",
+    "nnodes",
+    "page_size",
+    "context_length",
+    "mamba_track_interval",
+    "max_total_tokens",
+    "max_running_requests",
+    "max_mamba_cache_size",
+    "int8_mamba_ckpt_size",
+    "speculative_num_draft_tokens",
+)
+_ABOVE_0 = ("mamba_full_memory_ratio", "hicache_ratio", "mem_fraction_static")
+_MOST = 10**15
+
+
+def check_counts(flags: ServerFlags) -> None:
+    """InputError for a number that no server takes."""
+    for name in (*_AT_LEAST_1, *_ABOVE_0, "hicache_size"):
+        value = getattr(flags, name)
+        if value is None:
+            continue
+        least = 1 if name in _AT_LEAST_1 else 0
+        if not least <= value <= _MOST or (name in _ABOVE_0 and value == 0):
+            allowed = "above 0" if name in _ABOVE_0 else f"at least {least}"
+            raise InputError(f"{flag_name(name)} {value}: give a number {allowed}")
 
 
 def attention_ranks(flags: ServerFlags) -> int:

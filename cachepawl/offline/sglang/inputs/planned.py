@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from cachepawl.errors import ConfigError, InputError
 from cachepawl.offline.sglang.flags import ServerFlags
 from cachepawl.offline.sglang.inputs.facts import Fact, Facts
 from cachepawl.offline.sglang.memory import Budget, DoesNotFit, arena_plan, static_plan
@@ -18,7 +17,7 @@ def planned_pools(
     """KV tokens, state slots and the limit of requests; none where memory is unknown.
 
     Under unified memory they are the labels that the start settles.  DoesNotFit when the
-    server would not start; InputError for what is not planned.
+    server would not start; InputError or ConfigError for what is not planned.
     """
     if facts.get("context_limit") is not None and flags.context_length is None:
         flags = replace(flags, context_length=facts.count("context_limit"))
@@ -26,15 +25,12 @@ def planned_pools(
     if budget is None:
         return {}
     source = f"planned for {budget.rest / GIB:.2f} GiB a rank ({budget.source})"
-    try:
-        if cachepawl:
-            arena = arena_plan(spec, flags, budget)
-            limit, tokens, slots = arena.max_running_requests, arena.most_tokens, arena.most_states
-        else:
-            plan = static_plan(spec, flags, budget)
-            limit, tokens, slots = plan.max_running_requests, plan.kv_tokens, plan.state_slots
-    except ConfigError as error:
-        raise InputError(str(error)) from None
+    if cachepawl:
+        arena = arena_plan(spec, flags, budget)
+        limit, tokens, slots = arena.max_running_requests, arena.most_tokens, arena.most_states
+    else:
+        plan = static_plan(spec, flags, budget)
+        limit, tokens, slots = plan.max_running_requests, plan.kv_tokens, plan.state_slots
     sizes = {"kv_tokens": tokens, "state_slots": slots, "running_limit": limit}
     return {name: Fact(value, source) for name, value in sizes.items() if value}
 

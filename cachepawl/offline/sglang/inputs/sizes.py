@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from cachepawl.errors import ConfigError, InputError
 from cachepawl.offline.sglang.flags import ServerFlags
 from cachepawl.offline.sglang.inputs.facts import Fact
 from cachepawl.offline.sglang.memory.element_types import settled_dtypes
@@ -13,19 +12,17 @@ from cachepawl.specs.attention import Attention, LatentAttention
 def sizes_of(spec: ModelSpec, flags: ServerFlags, ranks: int) -> dict[str, Fact]:
     """Bytes of a rank, where `ranks` share the attention.
 
-    InputError where they cannot share it, or for element types whose bytes are not known here.
+    ConfigError where they cannot share it, InputError for element types whose bytes are not
+    known here.
     """
     typed = spec.with_dtypes(settled_dtypes(spec, flags))
     types = typed.dtypes
     source = f"{spec.name} on {ranks} ranks, KV {types.kv.name}, states {types.temporal.name}"
-    try:
-        sizes = {
-            "entry_bytes": Fact(typed.kv_bytes_per_token(ranks), source),
-            "state_bytes": Fact(typed.state_bytes(ranks), source),
-            "kv_copies": Fact(_copies(typed, ranks), source),
-        }
-    except ConfigError as error:
-        raise InputError(str(error)) from None
+    sizes = {
+        "entry_bytes": Fact(typed.kv_bytes_per_token(ranks), source),
+        "state_bytes": Fact(typed.state_bytes(ranks), source),
+        "kv_copies": Fact(_copies(typed, ranks), source),
+    }
     return {name: fact for name, fact in sizes.items() if fact.value}
 
 

@@ -102,6 +102,12 @@ def test_memory_that_holds_nothing(files: Any) -> None:
     assert "state slot" in known.refused
 
 
+def test_ranks_that_cannot_share_the_model(files: Any) -> None:
+    known = gather(Inputs(model=str(files.model), flags="--tp-size 3"))
+    assert known.refused is not None
+    assert "3 tensor-parallel ranks" in known.refused
+
+
 def test_what_is_not_planned_is_a_note(files: Any) -> None:
     known = gather(Inputs(model=str(files.model), flags="--page-size 16 --enable-hisparse",
                           workload={"pool_bytes": 1 << 20}))  # fmt: skip
