@@ -12,13 +12,13 @@ The layout this stands on is checked in `layout`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence as Several
+from collections.abc import Sequence
 
 from cachepawl.errors import InputError
 from cachepawl.offline.vllm.classic import Figures
 from cachepawl.offline.vllm.layout import Layout, Unknown, layout_of
 from cachepawl.offline.vllm.mixes import MixWords, full_length, mix_of_words, sequence_mix
-from cachepawl.offline.vllm.records import Exact, MixWaste, Sequence
+from cachepawl.offline.vllm.records import Exact, MixWaste, SequenceWaste
 from cachepawl.offline.vllm.schema import CachePlan
 from cachepawl.offline.vllm.why import why_it_differs
 
@@ -33,13 +33,16 @@ def exact_section(
     """
     layout = layout_of(plan)
     if isinstance(layout, Unknown):
-        if words is not None:
-            raise InputError(f"--mix: no waste can be computed: {layout.reason}; leave it out")
+        if words is not None or tokens is not None:
+            flag = "--sequence-tokens" if words is None else "--mix"
+            raise InputError(f"{flag}: no waste can be computed: {layout.reason}; leave it out")
         return _none(layout.reason)
     by_use = sorted(range(len(layout.useful)), key=lambda place: layout.useful[place])
     worst, best = (_alone(layout, place) for place in (by_use[0], by_use[-1]))
     sequence = _sequence(plan, layout, tokens)
-    known = isinstance(sequence, Sequence)
+    lacking = sequence.reason if isinstance(sequence, Unknown) else None
+    if lacking and tokens is not None:
+        raise InputError(f"--sequence-tokens {tokens}: {lacking}; leave it out")
     return Exact(
         unavailable=None,
         block_bytes=layout.block_bytes,
@@ -47,14 +50,14 @@ def exact_section(
         worst=worst,
         best=best,
         one_block_per_group=waste_of(layout, [1] * len(layout.useful)),
-        full_sequence=sequence if isinstance(sequence, Sequence) else None,
-        full_sequence_unavailable=None if known else sequence.reason,
+        full_sequence=None if isinstance(sequence, Unknown) else sequence,
+        full_sequence_unavailable=lacking,
         given=None if words is None else waste_of(layout, mix_of_words(plan, layout, words)),
         why_it_differs=why_it_differs(plan, layout, classic, best, worst),
     )
 
 
-def waste_of(layout: Layout, blocks: Several[int]) -> MixWaste:
+def waste_of(layout: Layout, blocks: Sequence[int]) -> MixWaste:
     """What these blocks waste; at least one, of each group in the plan's order."""
     count = sum(blocks)
     assert count > 0, blocks
@@ -79,7 +82,7 @@ def _alone(layout: Layout, place: int) -> MixWaste:
     return waste_of(layout, blocks)
 
 
-def _sequence(plan: CachePlan, layout: Layout, tokens: int | None) -> Sequence | Unknown:
+def _sequence(plan: CachePlan, layout: Layout, tokens: int | None) -> SequenceWaste | Unknown:
     length = full_length(plan)
     if tokens is None:
         if isinstance(length, Unknown):
@@ -97,7 +100,7 @@ def _sequence(plan: CachePlan, layout: Layout, tokens: int | None) -> Sequence |
         for group, count, useful in zip(plan.groups, blocks, layout.useful, strict=True)
         if group.cache_spec.cache_kind == "attention"
     )
-    return Sequence(tokens=tokens, mix=waste_of(layout, blocks), unfilled_bytes=unfilled)
+    return SequenceWaste(tokens=tokens, mix=waste_of(layout, blocks), unfilled_bytes=unfilled)
 
 
 def _none(reason: str) -> Exact:

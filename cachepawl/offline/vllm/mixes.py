@@ -13,8 +13,8 @@ EXAMPLE = "give for example attention=86,mamba=6, or 0=86,1=6 by group index"
 _PART = re.compile(r"\s*(attention|mamba|\d{1,12})\s*=\s*(\d{1,15})\s*", re.ASCII)
 
 
-class MixWords(dict[str, int]):
-    """Blocks by kind or by group index, as written in `--mix`."""
+MixWords = dict[str, int]
+"""Blocks by kind or by group index, as written in `--mix`."""
 
 
 def parse_mix(text: str) -> MixWords:

@@ -26,8 +26,9 @@ def read_plan(path: Path) -> CachePlan:
 def read_notes(path: Path) -> Notes:
     """Notes of either kind, told apart by their fields.  InputError as for a plan."""
     data = read_object(path, MOST_FILE_BYTES)
-    of_planner = PlannerNotes.model_fields.keys() & data.keys()
-    return _checked(PlannerNotes if of_planner else RuntimeNotes, data, path)
+    if PlannerNotes.model_fields.keys() & data.keys():
+        return _checked(PlannerNotes, data, path)
+    return _checked(RuntimeNotes, data, path)
 
 
 def _checked(model: type[Model], data: dict[str, Any], path: Path) -> Model:

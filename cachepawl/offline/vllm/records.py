@@ -106,7 +106,7 @@ class MixWaste:
 
 
 @dataclass(frozen=True)
-class Sequence:
+class SequenceWaste:
     """One sequence's blocks."""
 
     tokens: int
@@ -128,7 +128,7 @@ class Exact:
     worst: MixWaste | None
     best: MixWaste | None
     one_block_per_group: MixWaste | None
-    full_sequence: Sequence | None
+    full_sequence: SequenceWaste | None
     full_sequence_unavailable: str | None
     given: MixWaste | None
     """The mix of `--mix`; null without it."""

@@ -35,8 +35,7 @@ def vllm_report(
 ) -> VllmReport:
     """Classic and exact figures of a plan.  InputError for a mix or a length it cannot hold."""
     figures, covered = classic_figures(plan), coverage(plan, notes)
-    # As everywhere: total_useful_bytes is of one layer a group, whatever the groups say.
-    enough = plan.groups and figures.savings is not None
+    enough = bool(plan.groups) and figures.savings is not None
     layers = sum(group.layers for group in plan.groups)
     dry_run = DryRun(
         status="planner_dry_run_available" if enough else "insufficient_data",

@@ -8,11 +8,11 @@ here are refused, except inside `metadata`, which holds whatever a spec of vLLM 
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION: Final = 1
 MOST_BYTES = 1 << 60
 MOST_COUNT = 1 << 40
 
