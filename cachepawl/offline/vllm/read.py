@@ -48,9 +48,9 @@ def _found(error: Any) -> str:
 
 
 def _place(steps: Sequence[str | int]) -> str:
-    """`groups[0].cache_spec`; a key of the file is shown so that it stays one short line."""
+    """`groups[0].cache_spec`.  Only a key that is no text at all has no place of its own."""
     parts = [f"[{step}]" if isinstance(step, int) else f".{_short(step)}" for step in steps]
-    return "".join(parts).lstrip(".")
+    return "".join(parts).lstrip(".") or "a key"
 
 
 def _shown(value: object) -> str:

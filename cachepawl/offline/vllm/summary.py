@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from cachepawl.offline.document import Block, Document, Heading, Table, Text
 from cachepawl.offline.vllm.records import MixWaste, VllmReport
 from cachepawl.offline.vllm.why import percent
@@ -79,22 +81,12 @@ def _mix_row(report: VllmReport, name: str, mix: MixWaste) -> list[str | int | f
 
 
 def _mix_text(report: VllmReport, mix: MixWaste) -> str:
-    """`86 attention, 6 mamba`; a lone group of several by its index."""
-    owners = [g for g, blocks in zip(report.group_advisories, mix.blocks, strict=True) if blocks]
-    if len(owners) == 1 and len(report.group_advisories) > 1:
-        (owner,) = owners
-        text = f"{mix.block_count} {owner.cache_kind or ''} (group {owner.group_index})"
-    else:
-        kinds = dict.fromkeys(owner.cache_kind for owner in owners)
-        counts = {
-            kind: sum(
-                blocks
-                for group, blocks in zip(report.group_advisories, mix.blocks, strict=True)
-                if group.cache_kind == kind
-            )
-            for kind in kinds
-        }
-        text = ", ".join(f"{count} {kind or 'of no kind'}" for kind, count in counts.items())
+    """`86 attention, 6 mamba`."""
+    counts = Counter[str]()
+    for group, blocks in zip(report.group_advisories, mix.blocks, strict=True):
+        if blocks:
+            counts[group.cache_kind or "of no kind"] += blocks
+    text = ", ".join(f"{count} {kind}" for kind, count in counts.items())
     return text if mix.fits else f"{text}: more than the pool has"
 
 

@@ -114,6 +114,7 @@ def test_of_several_workers_the_one_with_least_memory_counts() -> None:
         ("num_blocks", None, {"observed_useful_bytes", "wasted_fraction", "overestimation_ratio"}),
         ("total_useful_bytes", None, {"observed_useful_bytes", "wasted_fraction"}),
         ("total_useful_bytes", 0, {"overestimation_ratio"}),
+        ("groups", [], set()),
         ("tensors", [], {"observed_reserved_bytes", "wasted_fraction", "overestimation_ratio"}),
         ("tensors", [{"size_bytes": 0, "shared_by": []}], {"wasted_fraction"}),
     ],

@@ -135,6 +135,11 @@ def test_any_mix_wastes_what_is_left_unmarked(pool: tuple[dict[str, Any], list[i
     assert section.best.block_count == section.worst.block_count == value["num_blocks"]
 
 
+def test_whether_the_pool_has_the_blocks() -> None:
+    fits = {n: exact(plan(mamba=3, blocks=n)).one_block_per_group.fits for n in (3, 4, 5)}
+    assert fits == {3: False, 4: True, 5: True}
+
+
 def edited(**spec: Any) -> dict[str, Any]:
     value = plan()
     value["groups"][1]["cache_spec"] |= spec

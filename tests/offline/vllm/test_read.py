@@ -88,6 +88,11 @@ def test_a_key_of_the_file_cannot_spoil_the_line(key: str, tmp_path: Path) -> No
     refusal(tmp_path, plan() | {"num_blocks": key})
 
 
+def test_odd_characters_of_a_key_are_shown(tmp_path: Path) -> None:
+    assert " gr\\xf6\\u03b2e is 1: Extra inputs" in refusal(tmp_path, plan() | {"gröβe": 1})
+    assert " a key is '\\ud800': " in refusal(tmp_path, plan() | {"\ud800": 1})
+
+
 def test_metadata_of_a_spec_is_open_but_what_is_read_of_it_is_checked(tmp_path: Path) -> None:
     value = plan()
     value["groups"][0]["cache_spec"]["metadata"] = {"of_a_later_vllm": [1, {"a": None}]}
