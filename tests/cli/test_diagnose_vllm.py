@@ -87,6 +87,17 @@ def test_every_real_plan(tmp_path: Path) -> None:
         assert bare["exact"] == data["exact"]
 
 
+def test_the_page_shows_what_is_printed(tmp_path: Path) -> None:
+    observed = real_artifacts() / "vllm-runtime-cache-plan-observation"
+    notes = str(observed / "raw_safe_metadata.json")
+    done = run_on(
+        observed / "translated_runtime_cache_config.json", tmp_path / "out", "--summary-only",
+        "--raw-safe-metadata", notes, "--mix", "attention=200,mamba=60",
+    )  # fmt: skip
+    page = Path(__file__).parents[2] / "docs/commands/diagnose-vllm.md"
+    assert f"````\n{done.out}````\n" in page.read_text(encoding="utf-8")
+
+
 def test_gates(tmp_path: Path) -> None:
     equal = ["--fail-on-waste-fraction", "0.4230902777777778",
              "--fail-on-overestimation-ratio", "1.7333734577189286"]  # fmt: skip
