@@ -10,6 +10,7 @@ from cachepawl import __version__
 
 COMMANDS = {
     "diagnose-sglang": "What an SGLang server's memory holds, and what is wrong with its settings.",
+    "diagnose-vllm": "What a vLLM cache plan reserves, fills and wastes.",
     "info": "Versions and devices: what to put into a bug report.",
 }
 """Names and one-line helps; the command NAME is `command` in the module `cachepawl.cli.NAME`."""
