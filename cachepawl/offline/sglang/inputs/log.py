@@ -34,7 +34,11 @@ LINES: tuple[tuple[re.Pattern[str], tuple[str, ...]], ...] = (
         ),
         ("kv_tokens", "chunk_tokens", "running_limit", "context_limit"),
     ),
-    (re.compile(rf"\bMamba Cache is allocated\. max_mamba_cache_size: {_INT}\b"), ("state_slots",)),
+    (
+        # 0 where cachepawl takes the place of the pool.
+        re.compile(r"\bMamba Cache is allocated\. max_mamba_cache_size: ([1-9]\d{0,14})\b"),
+        ("state_slots",),
+    ),
     (re.compile(r"\bLoad weight begin\. avail mem=(\d{1,6}\.\d+) GB"), ("free_before",)),
     (re.compile(r"\bLoad weight end\..*\bavail mem=(\d{1,6}\.\d+) GB"), ("free_after",)),
     (
