@@ -119,15 +119,11 @@ def test_unified_memory_stays_in_the_budget(
     spec: ModelSpec, page: int, rest: float, ratio: float
 ) -> None:
     flags = flags_of(page_size=page, mamba_full_memory_ratio=ratio)
-    try:
-        plan = fitting(unified_plan, spec, flags, rest)
-    except InputError as error:
-        assert "multiples of 16" in str(error)  # noqa: PT017
-        return
+    plan = fitting(unified_plan, spec, flags, rest)
     assert plan.total_bytes <= rest
     assert plan.sink_bytes + plan.most_tokens * plan.kv_entry_bytes <= plan.total_bytes
     assert (plan.most_states + 1) * plan.state_bytes <= plan.total_bytes
-    assert plan.static.kv_tokens * 1.0 <= plan.most_tokens + 2 * page + plan.settled.page_tokens
+    assert plan.static.kv_tokens <= plan.most_tokens + 2 * page
 
 
 @given(specs, st.integers(1, 8))
@@ -265,7 +261,7 @@ def test_any_flags_make_a_plan_or_one_line(spec: ModelSpec, rest: float, words: 
             made = plan(spec, flags, rest_budget(rest))
         except CachepawlError as error:
             lines = str(error).splitlines()
-            assert len(lines) == 1  # noqa: PT017
+            assert len(lines) == 1
         else:
             assert made.max_running_requests >= 1
             assert settle(spec, flags) == made.settled
