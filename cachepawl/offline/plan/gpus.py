@@ -28,8 +28,9 @@ GPUS = {
 def gpu_bytes(name: str) -> int:
     """Bytes of a GPU by its name or the beginning of it, any case; InputError for others."""
     wanted = name.lower()
-    begun = [known for known in GPUS if wanted and known.startswith(wanted)]
-    if wanted in GPUS or len(begun) == 1:
-        return GPUS.get(wanted, GPUS[begun[0]]) << 20
+    whole = [known for known in GPUS if wanted in (known, known.partition("-")[0])]
+    begun = whole or [known for known in GPUS if wanted and known.startswith(wanted)]
+    if len(begun) == 1:
+        return GPUS[begun[0]] << 20
     near = begun or difflib.get_close_matches(wanted, GPUS, n=3, cutoff=0.4) or list(GPUS)
     raise InputError(f"--gpu {name[:40]}: one of {', '.join(near)}, or --gpu-gb with its memory")

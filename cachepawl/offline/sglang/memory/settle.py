@@ -63,7 +63,7 @@ def settle(spec: ModelSpec, flags: ServerFlags) -> Settled:
     the ranks cannot share the model.
     """
     refuse_unplanned(spec, flags)
-    assumed = list[str]()
+    assumed, dtypes = list[str](), settled_dtypes(spec, flags)
     page = _page(flags, assumed)
     strategy = _strategy(spec, flags, page)
     overlap = _overlaps(flags, strategy)
@@ -72,7 +72,7 @@ def settle(spec: ModelSpec, flags: ServerFlags) -> Settled:
         assumed.append("a context so long that SGLang's estimate of requests is at its least")
     attn_dp = flags.dp_size if flags.enable_dp_attention else flags.attn_dp_size
     return Settled(
-        spec=spec.with_dtypes(settled_dtypes(spec, flags)),
+        spec=spec if dtypes == spec.dtypes else spec.with_dtypes(dtypes),
         page_tokens=page,
         ratio=_ratio(flags),
         strategy=strategy,

@@ -52,7 +52,7 @@ SWITCHES = [
     "--speculative-num-draft-tokens=8",
     "--mamba-radix-cache-strategy=extra_buffer_lazy",
 ]
-quick = settings(max_examples=40)
+quick = settings(deadline=None, max_examples=40)
 
 
 def flags_of(text: str = "", **fields: Any) -> ServerFlags:
@@ -126,6 +126,7 @@ def test_unified_memory_stays_in_the_budget(
     assert plan.static.kv_tokens <= plan.most_tokens + 2 * page
 
 
+@quick
 @given(specs, st.integers(1, 8))
 def test_stages_are_a_partition(spec: ModelSpec, pp: int) -> None:
     parts = stages(spec, pp)
@@ -248,7 +249,7 @@ def test_no_memory_at_all() -> None:
         rest_budget(0)
 
 
-@settings(max_examples=80)
+@settings(deadline=None, max_examples=80)
 @given(
     specs,
     rests,
