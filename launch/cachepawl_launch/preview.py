@@ -25,7 +25,7 @@ from cachepawl.pool.capacity import Capacity
 from cachepawl.pool.frames import UNLIMITED
 from cachepawl.pool.geometry import Geometry, require_room_for_one
 from cachepawl.pool.sizing import caps, useful_bytes
-from cachepawl_launch.headers import weight_bytes
+from cachepawl.specs.headers import weight_bytes
 from cachepawl_launch.shapes import geometry_of, states_per_request
 
 _KV_DTYPES = {

@@ -164,7 +164,8 @@ def parse_flags(words: Sequence[str] | str, where: str = "command line") -> Serv
     Flags that are not listed above are kept in `rest`.  InputError names the flag, the value
     and what is allowed.
     """
-    split = split_words(_words(words, where), _takes_value)
+    given = shell_words(words, where) if isinstance(words, str) else words
+    split = split_words(given, _takes_value)
     values: dict[str, Any] = {}
     for flag, text in split.pairs:
         name = _field(flag)
@@ -193,11 +194,10 @@ def flag_name(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
-def _words(words: Sequence[str] | str, where: str) -> list[str]:
-    if not isinstance(words, str):
-        return list(words)
+def shell_words(text: str, where: str = "command line") -> list[str]:
+    """The words of a line in shell quoting, continued lines joined; InputError for bad quotes."""
     try:
-        return shlex.split(words.replace("\\\n", " "))
+        return shlex.split(text.replace("\\\n", " "))
     except ValueError as error:
         raise InputError(f"{where}: {error}; check the quotes") from None
 

@@ -58,7 +58,7 @@ def test_aliases_are_sglangs(sglang_parser: argparse.ArgumentParser) -> None:
     assert theirs == {flag_name(alias): name for alias, name in _ALIASES.items()}
 
 
-@settings(max_examples=60)
+@settings(deadline=None, max_examples=60)
 @given(
     st.sampled_from(sorted(HUMAN)),
     st.integers(0, 10**6),
@@ -118,6 +118,7 @@ def test_bad_words(words: str, says: str) -> None:
         parse_flags(words)
 
 
+@settings(deadline=None)
 @given(st.lists(st.text(min_size=1, max_size=12), max_size=8))
 def test_any_words_are_read_or_refused(words: list[str]) -> None:
     try:

@@ -63,17 +63,16 @@ def settle(spec: ModelSpec, flags: ServerFlags) -> Settled:
     the ranks cannot share the model.
     """
     refuse_unplanned(spec, flags)
-    assumed = list[str]()
+    assumed, dtypes = list[str](), settled_dtypes(spec, flags)
     page = _page(flags, assumed)
     strategy = _strategy(spec, flags, page)
-    # Without an extra buffer SGLang turns overlap scheduling off.
-    overlap = not flags.disable_overlap_schedule and strategy != "no_buffer"
+    overlap = _overlaps(flags, strategy)
     tracking = _tracking_slots(strategy, overlap)
     if flags.context_length is None and flags.max_running_requests is None:
         assumed.append("a context so long that SGLang's estimate of requests is at its least")
     attn_dp = flags.dp_size if flags.enable_dp_attention else flags.attn_dp_size
     return Settled(
-        spec=spec.with_dtypes(settled_dtypes(spec, flags)),
+        spec=spec if dtypes == spec.dtypes else spec.with_dtypes(dtypes),
         page_tokens=page,
         ratio=_ratio(flags),
         strategy=strategy,
@@ -135,10 +134,23 @@ def tracks_states(spec: ModelSpec, flags: ServerFlags) -> bool:
     return held and flags.linear_attn_backend == "triton"
 
 
+def _overlaps(flags: ServerFlags, strategy: str) -> bool:
+    """Sources: `_pipeline_parallel_overlap_disable`, `_disable_overlap_schedule_for_cpu`."""
+    drafts_on_cpu = flags.speculative_algorithm is not None and flags.device == "cpu"
+    kept = flags.pp_size == 1 and not drafts_on_cpu and strategy != "no_buffer"
+    return kept and not flags.disable_overlap_schedule
+
+
 def _strategy(spec: ModelSpec, flags: ServerFlags, page: int) -> str:
-    if not spec.states or flags.disable_radix_cache:
-        return "none"
     chosen = flags.mamba_radix_cache_strategy
+    if flags.disable_radix_cache:
+        return "none"
+    if not spec.states:
+        if chosen.startswith("extra_buffer"):
+            raise InputError(
+                f"--mamba-radix-cache-strategy {chosen}: {spec.name} has no states; leave it out"
+            )
+        return "none"
     if chosen == "auto":
         if not spec.full_attention:
             return "auto"
@@ -171,10 +183,10 @@ def _check_strategy(spec: ModelSpec, flags: ServerFlags, page: int, chosen: str)
             f"--mamba-track-interval {flags.mamba_track_interval} is no multiple of --page-size "
             f"{page}, which SGLang refuses; change one of them"
         )
-    if chosen == "extra_buffer_lazy" and flags.disable_overlap_schedule:
+    if chosen == "extra_buffer_lazy" and not _overlaps(flags, chosen):
         raise InputError(
-            "--mamba-radix-cache-strategy extra_buffer_lazy needs overlap scheduling; drop "
-            "--disable-overlap-schedule"
+            "--mamba-radix-cache-strategy extra_buffer_lazy needs overlap scheduling, which "
+            "--disable-overlap-schedule and --pp-size turn off; use extra_buffer"
         )
 
 
