@@ -7,14 +7,18 @@ from pathlib import Path
 import click
 
 from cachepawl.cli.common import PATH, emit, format_option, output_dir_option, positive
-from cachepawl.errors import GateFailed
+from cachepawl.errors import GateFailed, InputError
+from cachepawl.offline.plan.places import Place, make_places
+from cachepawl.offline.sglang.findings.finding import Severity
+from cachepawl.offline.sglang.inputs.gather import Inputs
+from cachepawl.offline.sglang.inputs.planned import Memory
+from cachepawl.offline.sglang.report import diagnose
 
 GIB = 1 << 30
 
 
 @click.command(
     "diagnose-sglang",
-    context_settings={"ignore_unknown_options": False},
     epilog="Example: cachepawl diagnose-sglang --model Qwen3-Next-80B-A3B-Instruct "
     "--log server.log --metrics metrics.txt --typical-prompt 6000 --fail-on warning",
 )
@@ -28,7 +32,10 @@ GIB = 1 << 30
 @click.option("--typical-prompt", type=float, help="Expected tokens of a prompt.")
 @click.option("--typical-answer", type=float, help="Expected tokens of an answer.")
 @click.option("--concurrency", type=float, help="Requests wanted at once.")
-@click.option("--pool-gb", type=float, help="GiB left for KV and states on a device.")
+@click.option("--gpu", help="The GPU, such as h100-80gb, where no server's pools are known.")
+@click.option("--gpu-gb", type=float, help="The GPU's memory, GiB.")
+@click.option("--rest-gb", type=float, help="GiB left for KV and states on a rank.")
+@click.option("--weights-gb", type=float, help="GiB of all weights; default: as far as known.")
 @click.option("--host-memory-gb", type=float, help="Memory of the host, GiB.")
 @click.option(
     "--fail-on",
@@ -49,7 +56,10 @@ def command(
     typical_prompt: float | None,
     typical_answer: float | None,
     concurrency: float | None,
-    pool_gb: float | None,
+    gpu: str | None,
+    gpu_gb: float | None,
+    rest_gb: float | None,
+    weights_gb: float | None,
     host_memory_gb: float | None,
     fail_on: str | None,
     output_format: str,
@@ -61,28 +71,42 @@ def command(
     Give any of the inputs; what cannot be checked without more is listed with what it needs.
     A launch command may also follow after `--`.
     """
-    from cachepawl.offline.sglang.findings.finding import Severity
-    from cachepawl.offline.sglang.inputs.gather import Inputs
-    from cachepawl.offline.sglang.report import diagnose
-
-    positive("--pool-gb", pool_gb, 1e9)
-    positive("--host-memory-gb", host_memory_gb, 1e9)
+    sizes = {"gpu_gb": gpu_gb, "rest_gb": rest_gb, "weights_gb": weights_gb}
     expected = {
         "context": context,
         "typical_prompt": typical_prompt,
         "typical_answer": typical_answer,
         "concurrency": concurrency,
     }
-    for name, value in expected.items():
+    for name, value in {**expected, **sizes, "host_memory_gb": host_memory_gb}.items():
         positive(f"--{name.replace('_', '-')}", value, 1e9)
-    memory = {"pool_bytes": pool_gb, "host_bytes": host_memory_gb}
-    sizes = {name: None if gb is None else int(gb * GIB) for name, gb in memory.items()}
-    inputs = Inputs(model, flags, words, launch, server_info, log, metrics, {**expected, **sizes})
+    host = None if host_memory_gb is None else int(host_memory_gb * GIB)
+    inputs = Inputs(
+        model,
+        flags,
+        words,
+        launch,
+        server_info,
+        log,
+        metrics,
+        {**expected, "host_bytes": host},
+        Memory(_place(gpu, gpu_gb, rest_gb), weights_gb),
+    )
     report, verdict = diagnose(inputs)
     emit(report, output_format, output_dir)
-    worst = verdict.worst
-    if fail_on is not None and worst is not None and worst >= Severity[fail_on.upper()]:
-        ids = ", ".join(
-            dict.fromkeys(f.id for f in verdict.findings if f.severity >= Severity[fail_on.upper()])
-        )
-        raise GateFailed(f"--fail-on {fail_on}: {ids}")
+    if fail_on is not None:
+        least = Severity[fail_on.upper()]
+        ids = ", ".join(dict.fromkeys(f.id for f in verdict.findings if f.severity >= least))
+        if ids:
+            raise GateFailed(f"--fail-on {fail_on}: {ids}")
+
+
+def _place(gpu: str | None, gpu_gb: float | None, rest_gb: float | None) -> Place | None:
+    """The one place that is named, if any."""
+    lists = [[] if value is None else [value] for value in (gpu, gpu_gb, rest_gb)]
+    if not any(lists):
+        return None
+    places = make_places(*lists)
+    if len(places) > 1:
+        raise InputError("--gpu, --gpu-gb and --rest-gb exclude each other; give one")
+    return places[0]

@@ -17,7 +17,7 @@ from cachepawl.offline.sglang.findings.checks import CHECKS
 
 MODEL = "Qwen3-Next-80B-A3B-Instruct"
 SMALL_POOL = ["--model", MODEL, "--flags", "--max-running-requests 40 --chunked-prefill-size 8192",
-              "--pool-gb", "20"]  # fmt: skip
+              "--rest-gb", "20"]  # fmt: skip
 METRICS = 'sglang:token_usage{tp_rank="0"} 0.25\nsglang:mamba_available_tokens 3.0\n'
 LOG = "[2026-01-02 03:04:05] server_args={'page_size': 16, 'tp_size': 1}\n"
 INFO = json.dumps({"internal_states": [{"max_mamba_cache_size": 9}], "page_size": 16})
@@ -107,7 +107,9 @@ def test_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         ["--flags", "", "--context", "-1"],
         ["--flags", "", "--typical-prompt", "nan"],
         ["--flags", "", "--concurrency", "inf"],
-        ["--flags", "", "--pool-gb", "0"],
+        ["--flags", "", "--rest-gb", "0"],
+        ["--flags", "", "--rest-gb", "1", "--gpu", "h100-80gb"],
+        ["--flags", "", "--gpu", "nope"],
         ["--flags", "", "--fail-on", "info"],
     ],
 )
@@ -174,7 +176,7 @@ SWITCHES = st.sets(
 @given(FLAGS, SWITCHES, st.sampled_from([MODEL, "Kimi-Linear-48B-A3B-Instruct", "LFM2-350M"]))
 def test_any_numbers_never_crash(flags: dict[str, str], switches: set[str], model: str) -> None:
     text = " ".join([*(f"{flag} {value}" for flag, value in flags.items()), *sorted(switches)])
-    words = ["--model", model, "--flags", text, "--pool-gb", "5", "--typical-prompt", "900",
+    words = ["--model", model, "--flags", text, "--rest-gb", "5", "--typical-prompt", "900",
              "--typical-answer", "90", "--concurrency", "9", "--host-memory-gb", "99"]  # fmt: skip
     assert main(["diagnose-sglang", *words, "--format", "json"]) in (0, 2)
 
@@ -184,7 +186,7 @@ def test_no_heavy_imports() -> None:
         "import sys\n"
         "for n in ('torch', 'sglang', 'triton', 'numpy'): sys.modules[n] = None\n"
         "from cachepawl.cli.main import main\n"
-        f"sys.exit(main(['diagnose-sglang', '--model', {MODEL!r}, '--pool-gb', '9']))\n"
+        f"sys.exit(main(['diagnose-sglang', '--model', {MODEL!r}, '--rest-gb', '9']))\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

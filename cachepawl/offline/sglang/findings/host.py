@@ -205,7 +205,7 @@ def _host_bytes_of_rank(case: Case) -> int:
     if case.flags.hicache_size > 0:
         return int(case.flags.hicache_size * 1e9)
     if case.facts.get("host_kv_tokens") is None and case.facts.get("kv_tokens") is None:
-        raise Missing("sizes of the pools (--log, --server-info, --metrics, or --pool-gb)")
+        raise Missing("sizes of the pools (--log, --server-info, --metrics, or --gpu)")
     if not case.has_states:
         return int(case.count("kv_tokens") * host_ratio(case)) * case.count("entry_bytes")
     tokens, slots = host_pools(case)

@@ -55,7 +55,7 @@ class Quantity(NamedTuple):
     given_by: str
 
 
-_POOLS = "--log, --server-info or --metrics of a running server, or --model with --pool-gb"
+_POOLS = "--log, --server-info or --metrics of a running server, or --model with --gpu or --rest-gb"
 _TRAFFIC = "--metrics of a server that has answered requests"
 QUANTITIES = {
     "kv_tokens": Quantity("KV pool, tokens", _POOLS),
@@ -95,7 +95,6 @@ QUANTITIES = {
     "kv_copies": Quantity("ranks that keep the same KV", "--model"),
     "free_before": Quantity("device memory free before the load, GB", "--log"),
     "free_after": Quantity("device memory free after the load, GB", "--log"),
-    "pool_bytes": Quantity("bytes of both pools on a device", "--pool-gb"),
 }
 
 

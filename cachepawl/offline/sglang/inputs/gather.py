@@ -15,7 +15,7 @@ from cachepawl.offline.sglang.inputs.launch import flags_of, read_launch
 from cachepawl.offline.sglang.inputs.log import read_log
 from cachepawl.offline.sglang.inputs.metrics import read_metrics
 from cachepawl.offline.sglang.inputs.model import Model, read_model
-from cachepawl.offline.sglang.inputs.planned import planned_pools
+from cachepawl.offline.sglang.inputs.planned import UNKNOWN, Memory, planned_pools
 from cachepawl.offline.sglang.inputs.server_info import read_server_info
 from cachepawl.offline.sglang.inputs.sizes import sizes_of
 from cachepawl.offline.sglang.memory import DoesNotFit
@@ -46,6 +46,7 @@ class Inputs:
     metrics: Path | None = None
     workload: Mapping[str, float | None] | None = None
     """Expected context, prompt, answer, concurrency and host memory, by the names of facts."""
+    memory: Memory = UNKNOWN
 
 
 class Account(NamedTuple):
@@ -96,11 +97,11 @@ def gather(inputs: Inputs) -> Known:
     if "model_context" in facts.values:
         facts = facts.with_default("context_limit", facts.values["model_context"])
     known = Known(facts, flags, model, settled, _notes(readings, flags, inputs))
-    known = _sized(known)
+    known = _sized(known, inputs.memory)
     return known._replace(facts=replace(known.facts, conflicts=known.facts.conflicts + conflicts))
 
 
-def _sized(known: Known) -> Known:
+def _sized(known: Known, memory: Memory) -> Known:
     """With bytes of tokens and states, and pools planned where no server told them."""
     if known.model is None or known.flags is None:
         return known
@@ -115,7 +116,9 @@ def _sized(known: Known) -> Known:
         return known._replace(notes=(*notes, f"no plan: {error}"))
     try:
         if "kv_tokens" not in facts.values:
-            pools = planned_pools(spec, known.flags, facts, known.cachepawl)
+            pools = planned_pools(
+                known.model.known, known.flags, facts, memory, cachepawl=known.cachepawl
+            )
             for name, fact in pools.items():
                 facts = facts.with_default(name, fact)
     except DoesNotFit as error:

@@ -3,16 +3,28 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import NamedTuple
 
+from cachepawl.offline.plan.places import Place, budget_of
 from cachepawl.offline.sglang.flags import ServerFlags
 from cachepawl.offline.sglang.inputs.facts import Fact, Facts
 from cachepawl.offline.sglang.memory import Budget, DoesNotFit, arena_plan, static_plan
-from cachepawl.offline.sglang.memory.budget import GIB, default_fraction, rest_budget
-from cachepawl.specs import ModelSpec
+from cachepawl.offline.sglang.memory.budget import GIB, default_fraction
+from cachepawl.offline.sglang.models import Model
+
+
+class Memory(NamedTuple):
+    """Where the pools are to be, and GiB of all weights; None where nobody said."""
+
+    place: Place | None = None
+    weights_gb: float | None = None
+
+
+UNKNOWN = Memory()
 
 
 def planned_pools(
-    spec: ModelSpec, flags: ServerFlags, facts: Facts, cachepawl: bool
+    model: Model, flags: ServerFlags, facts: Facts, memory: Memory, *, cachepawl: bool
 ) -> dict[str, Fact]:
     """KV tokens, state slots and the limit of requests; none where memory is unknown.
 
@@ -21,9 +33,10 @@ def planned_pools(
     """
     if facts.get("context_limit") is not None and flags.context_length is None:
         flags = replace(flags, context_length=facts.count("context_limit"))
-    budget = budget_of(flags, facts)
+    budget = _budget(model, flags, facts, memory)
     if budget is None:
         return {}
+    spec = model.spec
     source = f"planned for {budget.rest / GIB:.2f} GiB a rank ({budget.source})"
     if cachepawl:
         arena = arena_plan(spec, flags, budget)
@@ -35,11 +48,10 @@ def planned_pools(
     return {name: Fact(value, source) for name, value in sizes.items() if value}
 
 
-def budget_of(flags: ServerFlags, facts: Facts) -> Budget | None:
+def _budget(model: Model, flags: ServerFlags, facts: Facts, memory: Memory) -> Budget | None:
     """The bytes left for the pools: as given, or as the log's free memory says (two digits)."""
-    given = facts.get("pool_bytes")
-    if given is not None:
-        return rest_budget(given, "--pool-gb")
+    if memory.place is not None:
+        return budget_of(memory.place, model, flags, memory.weights_gb)[0]
     before, after = facts.get("free_before"), facts.get("free_after")
     if before is None or after is None:
         return None

@@ -9,10 +9,14 @@ from typing import Any
 import pytest
 
 from cachepawl.errors import InputError
+from cachepawl.offline.plan.places import Place
 from cachepawl.offline.sglang.inputs.facts import Fact, Missing, Reading, gathered
 from cachepawl.offline.sglang.inputs.gather import Inputs, gather
+from cachepawl.offline.sglang.inputs.planned import Memory
 from cachepawl.offline.sglang.memory import static_plan
 from cachepawl.offline.sglang.memory.budget import rest_budget
+
+LEFT = Memory(Place("1 MiB", None, 1 << 20))
 
 
 def test_the_first_wins_and_conflicts_are_named() -> None:
@@ -75,7 +79,7 @@ def test_metrics_alone_leave_flags_unknown(files: Any) -> None:
 
 def test_pools_are_planned_where_no_server_told_them(files: Any) -> None:
     inputs = Inputs(model=str(files.model), flags="--page-size 16 --context-length 2048",
-                    workload={"pool_bytes": 1 << 20})  # fmt: skip
+                    memory=LEFT)  # fmt: skip
     known = gather(inputs)
     assert known.model is not None
     assert known.flags is not None
@@ -97,7 +101,7 @@ def test_pools_from_free_memory_in_a_log(files: Any) -> None:
 
 def test_memory_that_holds_nothing(files: Any) -> None:
     known = gather(Inputs(model=str(files.model), flags="--page-size 16",
-                          workload={"pool_bytes": 10}))  # fmt: skip
+                          memory=Memory(Place("10 bytes", None, 10))))  # fmt: skip
     assert known.refused is not None
     assert "state slot" in known.refused
 
@@ -110,7 +114,7 @@ def test_ranks_that_cannot_share_the_model(files: Any) -> None:
 
 def test_what_is_not_planned_is_a_note(files: Any) -> None:
     known = gather(Inputs(model=str(files.model), flags="--page-size 16 --enable-hisparse",
-                          workload={"pool_bytes": 1 << 20}))  # fmt: skip
+                          memory=LEFT))  # fmt: skip
     assert any("--enable-hisparse is not planned" in note for note in known.notes)
     assert known.facts.get("entry_bytes") is not None
 

@@ -163,7 +163,7 @@ def test_bad_server_info(files: Any, changes: dict[str, Any], says: str) -> None
 
 
 def test_no_such_model() -> None:
-    with pytest.raises(InputError, match="no such file and no preset"):
+    with pytest.raises(InputError, match="no preset 'nope'"):
         read_model("nope")
     with pytest.raises(InputError, match="No such file"):
         read_model("nope/config.json")
