@@ -103,10 +103,13 @@ def command(
 
 def _place(gpu: str | None, gpu_gb: float | None, rest_gb: float | None) -> Place | None:
     """The one place that is named, if any."""
-    lists = [[] if value is None else [value] for value in (gpu, gpu_gb, rest_gb)]
-    if not any(lists):
+    given = sum(value is not None for value in (gpu, gpu_gb, rest_gb))
+    if given == 0:
         return None
-    places = make_places(*lists)
-    if len(places) > 1:
+    if given > 1:
         raise InputError("--gpu, --gpu-gb and --rest-gb exclude each other; give one")
-    return places[0]
+    return make_places(
+        [] if gpu is None else [gpu],
+        [] if gpu_gb is None else [gpu_gb],
+        [] if rest_gb is None else [rest_gb],
+    )[0]

@@ -76,15 +76,27 @@ def plan_rows(case: Case) -> list[Row]:
         ("grid", "prefill snapshots every ... tokens at most", lambda: case.grid),
         ("track_grid", "decode snapshots every ... tokens", lambda: case.track_grid),
     ]  # fmt: skip
-    stateless = {"entry_bytes", "kv_tokens", "kv_bytes", "running_limit"}
     rows = []
     for name, title, value in lines:
         try:
-            if name in stateless or case.has_states:
+            if _applies(case, name):
                 rows.append(Row(name, title, value()))
         except (Missing, ZeroDivisionError):
             continue
     return rows
+
+
+def _applies(case: Case, name: str) -> bool:
+    """Whether a row has a meaning: without states, and where one budget serves both kinds."""
+    if name in ("entry_bytes", "kv_tokens", "running_limit"):
+        return True
+    if name == "kv_bytes":
+        return not case.has_states or case.static_states
+    if name in ("slots_reserved", "cap_by_states"):
+        return case.has_states and not case.cachepawl
+    if name in ("state_pool_bytes", "ratio", "slots_for_cache"):
+        return case.static_states
+    return case.has_states
 
 
 def context_rows(case: Case) -> list[dict[str, int | float]]:
@@ -150,7 +162,7 @@ def _document(
         blocks += [Heading("Findings"), _overview(verdict)]
         blocks += [Text(_finding_text(finding)) for finding in verdict.findings]
     blocks.append(Heading("Memory plan"))
-    blocks.append(_plan_table(plan))
+    blocks.append(_plan_table(plan, case_of(known)))
     if contexts:
         blocks.append(_contexts_table(contexts))
     blocks += _rest(known, verdict)
@@ -189,8 +201,11 @@ def _finding_text(finding: Finding) -> str:
     )
 
 
-def _plan_table(plan: list[Row]) -> Table:
+def _plan_table(plan: list[Row], case: Case) -> Table:
     note = "" if plan else "Nothing is known about memory: give --model, or a running server's log."
+    if case.cachepawl or (case.known_flags is not None and case.flags.enable_unified_memory):
+        note = "One budget serves both kinds: each number is what fits without the other kind, or "
+        note += "what the start settles."
     return Table(("what", "value"), [[row.title, row.value] for row in plan], note=note)
 
 
