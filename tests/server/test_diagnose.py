@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from cells import CHUNK, Cell
 from harness import Server, model_folder, running, tokens
 
 from cachepawl.cli.main import main
+from cachepawl.offline.sglang.inputs.metrics import read_metrics
 from cachepawl_launch.cpu.flags import Limits
 
 STOCK = Limits(total_tokens=8192, states=24, requests=4, context=2048, chunked_prefill=CHUNK)
@@ -26,6 +28,17 @@ def save(server: Server, folder: Path, *, metrics: bool) -> list[str]:
         file.write_text(requests.get(f"{base}/{path}", timeout=60).text)
         words += [option, str(file)]
     return words
+
+
+def idle(server: Server, folder: Path) -> list[str]:
+    """The same once the gauges, which lag behind, show that no request holds a state."""
+    for _ in range(200):
+        words = save(server, folder, metrics=True)
+        reading = read_metrics(folder / "metrics")
+        if reading.facts["states_used"].value == reading.facts["kv_used"].value == 0:
+            return words
+        time.sleep(0.1)
+    raise AssertionError("requests still hold states")
 
 
 def diagnosed(words: list[str], capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
@@ -51,18 +64,17 @@ def test_cachepawl(
 
 
 def test_stock(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Eight prompts of 300 tokens leave two states each... where 24 slots are not enough."""
+    """Sixteen prompts leave two states each, in 24 slots."""
     more = ["--enable-metrics"]
     with running("nemotron_h", 16, tmp_path, pawl=False, limits=STOCK, more=more) as live:
         live.client.flush()
         for i in range(4):
             assert live.client.generate(tokens(i, 330), 8).cached == 0
-        words = save(live, tmp_path, metrics=True)
-        once = diagnosed(words, capsys)
+        once = diagnosed(idle(live, tmp_path), capsys)
         for i in range(4, 16):
             live.client.generate(tokens(i, 330), 8)
         again = live.client.generate(tokens(4, 330), 8)
-        words = save(live, tmp_path, metrics=True)
+        words = idle(live, tmp_path)
     # 256 + 74 tokens: a state at 256 and one at 320; an answer of 8 crosses no 256.
     assert once["facts"]["states_evictable"]["value"] == 4 * 2
     data = diagnosed([*words, "--model", str(model_folder() / "nemotron_h")], capsys)

@@ -19,8 +19,8 @@ from dataclasses import dataclass
 from math import ceil, lcm
 
 from cachepawl.offline.sglang.flags import ServerFlags
+from cachepawl.offline.sglang.inputs.accounts import attention_ranks
 from cachepawl.offline.sglang.inputs.facts import Facts, Missing
-from cachepawl.offline.sglang.inputs.gather import attention_ranks
 from cachepawl.offline.sglang.memory.settle import tracks_states
 from cachepawl.specs import ModelSpec
 

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
 from cachepawl.errors import ConfigError, InputError
-from cachepawl.offline.sglang.flags import ServerFlags, flag_name, from_mapping, parse_flags
+from cachepawl.offline.sglang.flags import ServerFlags, parse_flags
+from cachepawl.offline.sglang.inputs.accounts import (
+    attention_ranks,
+    check_counts,
+    flags_in_effect,
+)
 from cachepawl.offline.sglang.inputs.facts import Conflict, Fact, Facts, Reading, gathered
 from cachepawl.offline.sglang.inputs.kinds import for_option
 from cachepawl.offline.sglang.inputs.launch import flags_of, read_launch
@@ -22,15 +27,6 @@ from cachepawl.offline.sglang.memory import DoesNotFit
 
 READ_VERSION = "0.5.23"
 """The version of SGLang whose rules are known here."""
-
-
-SETTLED: Mapping[str, tuple[object, ...]] = {
-    "hicache_host_memory_fraction": (None,),
-    "hicache_ratio": (1.2, 2.0),
-    "mamba_full_memory_ratio": (0.9,),
-    "swa_full_tokens_ratio": (0.8,),
-}
-"""Values that SGLang settles itself for flags that nobody set."""
 
 
 @dataclass(frozen=True)
@@ -47,14 +43,6 @@ class Inputs:
     workload: Mapping[str, float | None] | None = None
     """Expected context, prompt, answer, concurrency and host memory, by the names of facts."""
     memory: Memory = UNKNOWN
-
-
-class Account(NamedTuple):
-    """Flags, where they are from, and which of them it names."""
-
-    source: str
-    flags: ServerFlags
-    names: frozenset[str]
 
 
 class Known(NamedTuple):
@@ -88,7 +76,9 @@ def gather(inputs: Inputs) -> Known:
             model = read_model(inputs.model)
     readings = _readings(inputs)
     command = _command(inputs, readings)
-    flags, settled, conflicts = _flags(readings, command, model)
+    flags, settled, conflicts = flags_in_effect(readings, command)
+    if flags is None and model is not None and not readings:
+        flags = ServerFlags()
     if flags is not None:
         check_counts(flags)
     facts = gathered([_expected(inputs), *readings, *([] if model is None else [model.reading])])
@@ -128,46 +118,6 @@ def _sized(known: Known, memory: Memory) -> Known:
     return known._replace(facts=facts, notes=tuple(notes), refused=refused)
 
 
-_AT_LEAST_1 = (
-    "tp_size",
-    "pp_size",
-    "dp_size",
-    "attn_dp_size",
-    "attn_cp_size",
-    "dcp_size",
-    "nnodes",
-    "page_size",
-    "context_length",
-    "mamba_track_interval",
-    "max_total_tokens",
-    "max_running_requests",
-    "max_mamba_cache_size",
-    "int8_mamba_ckpt_size",
-    "speculative_num_draft_tokens",
-)
-_ABOVE_0 = ("mamba_full_memory_ratio", "hicache_ratio", "mem_fraction_static")
-_MOST = 10**15
-
-
-def check_counts(flags: ServerFlags) -> None:
-    """InputError for a number that no server takes."""
-    for name in (*_AT_LEAST_1, *_ABOVE_0, "hicache_size"):
-        value = getattr(flags, name)
-        if value is None:
-            continue
-        least = 1 if name in _AT_LEAST_1 else 0
-        if not least <= value <= _MOST or (name in _ABOVE_0 and value == 0):
-            allowed = "above 0" if name in _ABOVE_0 else f"at least {least}"
-            raise InputError(f"{flag_name(name)} {value}: give a number {allowed}")
-
-
-def attention_ranks(flags: ServerFlags) -> int:
-    """Groups of ranks with attention and pools of their own."""
-    if flags.attn_dp_size > 1:
-        return flags.attn_dp_size
-    return flags.dp_size if flags.enable_dp_attention else 1
-
-
 def _readings(inputs: Inputs) -> list[Reading]:
     """Running servers' own words, the most telling first."""
     readings = []
@@ -202,53 +152,6 @@ def _command(inputs: Inputs, readings: list[Reading]) -> ServerFlags | None:
             return read_launch(inputs.launch)
     reported = next((r for r in readings if r.command), None)
     return None if reported is None else parse_flags(reported.command, reported.source)
-
-
-def _flags(
-    readings: list[Reading], command: ServerFlags | None, model: Model | None
-) -> tuple[ServerFlags | None, tuple[Conflict, ...], tuple[Conflict, ...]]:
-    """The flags in effect, those that SGLang changed, and differences between reports."""
-    reports = [
-        Account(r.source, _reported(r.server_args, r.source, command), frozenset(r.server_args))
-        for r in readings
-        if r.server_args is not None
-    ]
-    if not reports:
-        defaults = ServerFlags() if model is not None and not readings else None
-        return command or defaults, (), ()
-    flags = reports[0].flags
-    conflicts = tuple(c for other in reports[1:] for c in _differences(reports[0], other))
-    if command is None:
-        return flags, (), conflicts
-    typed = Account("launch command", command, command.given)
-    settled = tuple(_differences(reports[0], typed))
-    flags = replace(flags, environment=command.environment, rest=command.rest)
-    return flags, settled, conflicts
-
-
-def _reported(args: Mapping[str, object], source: str, command: ServerFlags | None) -> ServerFlags:
-    """Arguments as resolved; without a command, what SGLang settles itself was not given."""
-    if command is not None:
-        return from_mapping(args, source, given=command.given)
-    flags = from_mapping(args, source)
-    own = {name for name, values in SETTLED.items() if getattr(flags, name) in values}
-    return replace(flags, given=flags.given - own)
-
-
-def _differences(one: Account, other: Account) -> list[Conflict]:
-    """Flags that both accounts name and give differently."""
-    names = [f.name for f in fields(ServerFlags) if f.name in one.names & other.names]
-    return [
-        Conflict(
-            flag_name(name),
-            getattr(one.flags, name),
-            one.source,
-            getattr(other.flags, name),
-            other.source,
-        )
-        for name in names
-        if getattr(one.flags, name) != getattr(other.flags, name)
-    ]
 
 
 def _expected(inputs: Inputs) -> Reading:
