@@ -86,7 +86,7 @@ def gather(inputs: Inputs) -> Known:
         facts = facts.with_default("context_limit", Fact(flags.context_length, "--context-length"))
     if "model_context" in facts.values:
         facts = facts.with_default("context_limit", facts.values["model_context"])
-    known = Known(facts, flags, model, settled, _notes(readings, flags, inputs))
+    known = Known(facts, flags, model, settled, _notes(readings, flags, facts, inputs))
     known = _sized(known, inputs.memory)
     return known._replace(facts=replace(known.facts, conflicts=known.facts.conflicts + conflicts))
 
@@ -160,7 +160,9 @@ def _expected(inputs: Inputs) -> Reading:
     return Reading("options", facts)
 
 
-def _notes(readings: list[Reading], flags: ServerFlags | None, inputs: Inputs) -> tuple[str, ...]:
+def _notes(
+    readings: list[Reading], flags: ServerFlags | None, facts: Facts, inputs: Inputs
+) -> tuple[str, ...]:
     notes = [
         f"{r.source}: SGLang {r.version}; the rules here are those of {READ_VERSION}"
         for r in readings
@@ -169,4 +171,6 @@ def _notes(readings: list[Reading], flags: ServerFlags | None, inputs: Inputs) -
     told = (inputs.flags, inputs.launch, *readings, *inputs.words)
     if flags is not None and all(thing is None for thing in told):
         notes.append("no flags were given: SGLang's defaults are assumed")
+    if flags is not None and flags.page_size is None and facts.get("page_tokens") is None:
+        notes.append("no page size is known: 1 is assumed; some attention backends take more")
     return tuple(notes)
