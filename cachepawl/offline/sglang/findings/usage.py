@@ -8,7 +8,7 @@ from cachepawl.offline.sglang.findings.words import grouped, percent
 from cachepawl.offline.sglang.inputs.facts import Missing
 
 STARVED = 0.05
-"""A kind with a smaller share free evicts at nearly every allocation."""
+"""A kind with no more than this share free evicts at nearly every allocation."""
 PLENTY = 0.25
 """A kind with a larger share free has room to give."""
 APART = 0.5
@@ -35,7 +35,8 @@ def _scraped(case: Case, values: list[int | float]) -> Finding | None:
         return None
     shares = {"states": states_free / slots, "KV": kv_free / tokens}
     (starved, least), (rich, most) = sorted(shares.items(), key=lambda item: item[1])
-    if least > STARVED or most < PLENTY:
+    none_left = starved == "states" and states_free <= _slots_of_one(case)
+    if most < PLENTY or (least > STARVED and not none_left):
         return None
     usage = case.facts.get("token_usage")
     shown = "" if usage is None else f"; sglang:token_usage shows {usage:g}"
@@ -59,6 +60,14 @@ def _scraped(case: Case, values: list[int | float]) -> Finding | None:
         f"to give",
         _towards(case, starved),
     )
+
+
+def _slots_of_one(case: Case) -> int:
+    """Slots that one more request takes; an idle server has as many free, however full."""
+    try:
+        return case.slots_held + 1
+    except Missing:
+        return 0
 
 
 def _logged(case: Case) -> Finding | None:

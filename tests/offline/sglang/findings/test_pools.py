@@ -61,6 +61,14 @@ def test_h10_scrape(make: Make, states_free: int, kv_free: int, fires: bool) -> 
 
 
 @pytest.mark.parametrize(("kv", "states", "fires"), [(0.2, 0.7, True), (0.21, 0.7, False)])
+@pytest.mark.parametrize(("states_free", "fires"), [(4, True), (5, False)])
+def test_h10_no_slots_for_one_more_request(make: Make, states_free: int, fires: bool) -> None:
+    """3 held and one more, of 24; an idle server has those free."""
+    facts = {"kv_free": 50, "kv_used": 0, "kv_evictable": 50, "states_used": 0,
+             "states_free": states_free, "states_evictable": 24 - states_free}  # fmt: skip
+    assert bool(usage_hides_kind(make(**facts))) is fires
+
+
 def test_h10_log(make: Make, kv: float, states: float, fires: bool) -> None:
     assert bool(usage_hides_kind(make(kv_usage=kv, states_usage=states))) is fires
 
