@@ -16,6 +16,8 @@ from cachepawl.cli.main import main
 from cachepawl.offline.sglang.inputs.metrics import read_metrics
 from cachepawl_launch.cpu.flags import Limits
 
+ANSWER = 48
+"""Tokens; above 40, so that a decode step is logged and an idle server sees its gauges stale."""
 STOCK = Limits(total_tokens=8192, states=24, requests=4, context=2048, chunked_prefill=CHUNK)
 
 
@@ -69,13 +71,13 @@ def test_stock(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with running("nemotron_h", 16, tmp_path, pawl=False, limits=STOCK, more=more) as live:
         live.client.flush()
         for i in range(4):
-            assert live.client.generate(tokens(i, 330), 8).cached == 0
+            assert live.client.generate(tokens(i, 330), ANSWER).cached == 0
         once = diagnosed(idle(live, tmp_path), capsys)
         for i in range(4, 16):
-            live.client.generate(tokens(i, 330), 8)
-        again = live.client.generate(tokens(4, 330), 8)
+            live.client.generate(tokens(i, 330), ANSWER)
+        again = live.client.generate(tokens(4, 330), ANSWER)
         words = idle(live, tmp_path)
-    # 256 + 74 tokens: a state at 256 and one at 320; an answer of 8 crosses no 256.
+    # 256 + 74 tokens: a state at 256 and one at 320; the answer crosses no multiple of 256.
     assert once["facts"]["states_evictable"]["value"] == 4 * 2
     data = diagnosed([*words, "--model", str(model_folder() / "nemotron_h")], capsys)
     assert data["conflicts"] == data["changed_at_start"] == []
@@ -83,8 +85,8 @@ def test_stock(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert data["plan"]["running_limit"] == 4
     findings = {finding["id"]: finding for finding in data["findings"]}
     assert {"H1", "H2", "H7", "H10"} <= findings.keys()
-    # 24 sequences of 338 tokens x 2 states, against 24 - 4 x 3 slots; 16 prompts came round.
-    assert findings["H1"]["numbers"]["states_wanted"] == 8192 // 338 * 2
+    # 21 sequences of 378 tokens x 2 states, against 24 - 4 x 3 slots; 16 prompts came round.
+    assert findings["H1"]["numbers"]["states_wanted"] == 8192 // 378 * 2
     assert findings["H1"]["numbers"]["slots_for_the_cache"] == 12
     assert findings["H2"]["numbers"]["slots_taken"] == 4 * 4
     assert findings["H10"]["numbers"]["states_free_share"] <= 4 / 24

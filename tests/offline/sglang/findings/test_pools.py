@@ -60,7 +60,6 @@ def test_h10_scrape(make: Make, states_free: int, kv_free: int, fires: bool) -> 
         assert str(found.changes[0]) == f"--mamba-full-memory-ratio {starved}"
 
 
-@pytest.mark.parametrize(("kv", "states", "fires"), [(0.2, 0.7, True), (0.21, 0.7, False)])
 @pytest.mark.parametrize(("states_free", "fires"), [(4, True), (5, False)])
 def test_h10_no_slots_for_one_more_request(make: Make, states_free: int, fires: bool) -> None:
     """3 held and one more, of 24; an idle server has those free."""
@@ -69,6 +68,7 @@ def test_h10_no_slots_for_one_more_request(make: Make, states_free: int, fires: 
     assert bool(usage_hides_kind(make(**facts))) is fires
 
 
+@pytest.mark.parametrize(("kv", "states", "fires"), [(0.2, 0.7, True), (0.21, 0.7, False)])
 def test_h10_log(make: Make, kv: float, states: float, fires: bool) -> None:
     assert bool(usage_hides_kind(make(kv_usage=kv, states_usage=states))) is fires
 
