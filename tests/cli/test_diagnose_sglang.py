@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -90,6 +91,7 @@ def test_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         [],
         ["--flags", "--page-size 16", "--", "--page-size", "1"],
         ["--flags", "hello"],
+        ["server.log"],
         ["--flags", "--page-size x"],
         ["--flags", "'"],
         ["--model", "nope"],
@@ -196,3 +198,15 @@ def test_every_finding_is_explained() -> None:
     text = (Path(__file__).parents[2] / "docs" / "findings.md").read_text()
     anchors = re.findall(r"^## (H\d+)$", text, re.MULTILINE)
     assert anchors == list(dict.fromkeys(check.id for check in CHECKS))
+
+
+def test_the_documented_output(capsys: pytest.CaptureFixture[str]) -> None:
+    """Every line that the page shows of the first command is printed by it."""
+    page = Path(__file__).parents[2] / "docs" / "commands" / "diagnose-sglang.md"
+    text = page.read_text()
+    command = text.split("```\n")[1].replace("\\\n", " ")
+    shown = text.split("````\n")[1].splitlines()
+    assert main(shlex.split(command)[1:]) == 0
+    printed = set(capsys.readouterr().out.splitlines())
+    assert [line for line in shown if line not in printed and line != "..."] == []
+    assert len(shown) > 40

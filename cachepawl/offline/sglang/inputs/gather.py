@@ -146,7 +146,7 @@ def _command(inputs: Inputs, readings: list[Reading]) -> ServerFlags | None:
     if inputs.flags is not None:
         return flags_of(inputs.flags, "--flags") if inputs.flags.strip() else ServerFlags()
     if inputs.words:
-        return parse_flags(inputs.words, "words after --")
+        return flags_of(inputs.words, "words after --")
     if inputs.launch is not None:
         with for_option(inputs.launch, "--launch"):
             return read_launch(inputs.launch)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from cachepawl.errors import InputError
@@ -23,9 +24,9 @@ def read_launch(path: Path) -> ServerFlags:
     return flags_of(text, str(path))
 
 
-def flags_of(text: str, where: str) -> ServerFlags:
-    """The flags of one text in shell quoting.  InputError when there is no flag in it."""
-    flags = parse_flags(text, where)
+def flags_of(command: str | Sequence[str], where: str) -> ServerFlags:
+    """The flags of a text in shell quoting, or of words.  InputError when there is none."""
+    flags = parse_flags(command, where)
     if not flags.given and not any(word.startswith("--") for word in flags.rest):
         raise InputError(
             f"{where}: no flag of a server in it; give a launch command such as "
