@@ -114,6 +114,16 @@ class HybridPrefixCache:
         pages = min(frames * self.geometry.pages_per_frame, self.frames.page_cap)
         return pages * self.geometry.page_tokens
 
+    def answer_limit(self, prompt: int) -> int | None:
+        """Tokens of the longest answer to a prompt in an empty arena; None if it does not fit.
+
+        A request is admitted if its prompt, its answer and one page lie strictly below
+        what remains, so that much is kept free.
+        """
+        page = self.geometry.page_tokens
+        room = self.room_for_one_request() - self.geometry.pages_of(prompt) * page
+        return None if room < 2 * page else room - page - 1
+
     def make_room_for_pages(self, pages: int) -> bool:
         """Evict until `pages` are available; False, and nothing evicted, if they can't be.
 

@@ -25,14 +25,14 @@ from sglang.srt.mem_cache.base_prefix_cache import (
 
 from cachepawl.cache import HybridPrefixCache
 from cachepawl.errors import InvariantError
+from cachepawl.snapshots import SnapshotPlan
 from cachepawl.tree import Lock, Miss, Node, Reason
 from cachepawl.types import Key, Runs, namespace_of
 from cachepawl_launch.decisions import DecisionLog
 from cachepawl_launch.indices import token_ids
 from cachepawl_launch.kv_events import published
 from cachepawl_launch.lookups import Lookup, Lookups
-from cachepawl_launch.snapshots import SnapshotPlan
-from cachepawl_launch.states import NoStates, make_handover
+from cachepawl_launch.states import make_handover
 
 logger = logging.getLogger(__name__)
 
@@ -72,8 +72,7 @@ class CachepawlPrefixCache(BasePrefixCache):
         self.handover = make_handover(
             self.cache, self.req_to_token_pool, extra_buffer=params.enable_mamba_extra_buffer
         )
-        splits = split_prefill and not isinstance(self.handover, NoStates)
-        self.plan = SnapshotPlan(self.handover.grid, splits)
+        self.plan = SnapshotPlan(self.handover.grid, split_prefill and self.supports_mamba())
         self.lookups = Lookups()
         self._decisions = decisions
         self._latest: Lookup | None = None
@@ -116,7 +115,7 @@ class CachepawlPrefixCache(BasePrefixCache):
         if dropped:
             usable, node = 0, self.root_node
         kv_len = min(match.kv_len, limit)
-        branch = self.handover.branch_point(kv_len, usable)
+        branch = self.plan.branch_point(kv_len, usable) if self.supports_mamba() else None
         if req is not None:
             prompt = len(radix.token_ids)
             missed = [Miss(Reason.DROPPED, prompt, prompt)]

@@ -16,7 +16,7 @@ from sglang.srt.runtime_context import get_memory
 from cachepawl.cache import HybridPrefixCache
 from cachepawl.config import BACKEND, ENVIRONMENT, Options
 from cachepawl.errors import CachepawlError, ConfigError
-from cachepawl.policy.lru import LRU
+from cachepawl.policy import POLICIES
 from cachepawl.pool.arena import Arena
 from cachepawl_launch.adapter import CachepawlPrefixCache
 from cachepawl_launch.decisions import DecisionLog
@@ -28,7 +28,6 @@ from cachepawl_launch.sizing import ArenaSizer
 from cachepawl_launch.token_allocator import ArenaTokenAllocator
 
 logger = logging.getLogger(__name__)
-POLICIES = {"lru": LRU}
 
 
 class Assembly:
@@ -58,7 +57,7 @@ class Assembly:
         self.cache = HybridPrefixCache(
             size.geometry,
             states_per_request=size.states_per_request,
-            policy=POLICIES[self.options.policy],
+            policy=POLICIES[self.options.policy](),
             page_cap=size.page_cap,
             state_cap=size.state_cap,
         )
