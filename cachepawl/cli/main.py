@@ -19,10 +19,16 @@ INTERRUPTED = 130
 def main(argv: Sequence[str] | None = None) -> int:
     """The whole program; returns the exit code: 0 fine, 1 a gate failed, 2 bad input or usage."""
     try:
-        result = app.main(args=argv, prog_name="cachepawl", standalone_mode=False)
+        # Not `app.main`, which answers a closed pipe with the code of a failed gate.
+        words = list(sys.argv[1:] if argv is None else argv)
+        with app.make_context("cachepawl", words) as context:
+            app.invoke(context)
         sys.stdout.flush()
-        return result if isinstance(result, int) else 0
-    except click.exceptions.Abort:
+        return 0
+    except click.exceptions.Exit as done:
+        sys.stdout.flush()
+        return done.exit_code
+    except (click.exceptions.Abort, KeyboardInterrupt):
         return INTERRUPTED
     except click.ClickException as error:
         return _say(_usage(error), BAD_INPUT)

@@ -65,6 +65,8 @@ def test_the_wheel_holds_four_packages_and_nothing_else(tmp_path: Path) -> None:
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     (wheel,) = tmp_path.glob("*.whl")
-    tops = {name.split("/")[0] for name in zipfile.ZipFile(wheel).namelist()}
+    names = zipfile.ZipFile(wheel).namelist()
+    assert "cachepawl/offline/page.html.j2" in names
+    tops = {name.split("/")[0] for name in names}
     packages = {top for top in tops if not top.endswith(".dist-info")}
     assert packages == {"cachepawl", "cachepawl_kernels", "cachepawl_launch", "cachepawl_patches"}
