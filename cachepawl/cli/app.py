@@ -10,6 +10,7 @@ from cachepawl import __version__
 
 COMMANDS = {
     "info": "Versions and devices: what to put into a bug report.",
+    "replay": "A trace through the cache that serves: hits, misses, memory, over time.",
 }
 """Names and one-line helps; the command NAME is `command` in the module `cachepawl.cli.NAME`."""
 
