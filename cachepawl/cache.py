@@ -21,6 +21,7 @@ from cachepawl.pool.frames import UNLIMITED, FrameAllocator
 from cachepawl.pool.geometry import Geometry
 from cachepawl.pool.references import PageReferences
 from cachepawl.tree import Lock, Match, Node, RadixTree
+from cachepawl.tree.ghosts import GHOST_TOKENS
 from cachepawl.types import Key, Runs
 
 MAX_RESERVE = 64
@@ -42,7 +43,8 @@ class HybridPrefixCache:
     """A prefix cache over one arena.
 
     `page_cap` and `state_cap` limit the pages and state slots in use at once.
-    `states_per_request` is how many slots a running request takes.
+    `states_per_request` is how many slots a running request takes.  `ghost_tokens`: how much
+    of what was evicted is remembered, for miss reasons.
     """
 
     def __init__(
@@ -53,6 +55,7 @@ class HybridPrefixCache:
         policy: EvictionPolicy = LRU,
         page_cap: int = UNLIMITED,
         state_cap: int = UNLIMITED,
+        ghost_tokens: int = GHOST_TOKENS,
     ) -> None:
         self.geometry = geometry
         self.states_per_request = states_per_request
@@ -64,7 +67,11 @@ class HybridPrefixCache:
             state_cap=state_cap,
         )
         self.refs = PageReferences(self.frames)
-        self.tree = RadixTree(geometry.page_tokens, has_states=geometry.state is not None)
+        self.tree = RadixTree(
+            geometry.page_tokens,
+            has_states=geometry.state is not None,
+            ghost_tokens=ghost_tokens,
+        )
         self.counters = CacheCounters()
         self.row_states = 0
 

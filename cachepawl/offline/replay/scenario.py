@@ -36,6 +36,8 @@ class Scenario:
     answers: Answers = "hold"
     """Whether answers only take room while they run, or stay in the tree after it."""
     tp: int = 1
+    remembered: int = 16 << 20
+    """Tokens of what was evicted, at 8 bytes each: to tell it from what never was there."""
     check_level: int = 0
 
     @cached_property
@@ -81,4 +83,5 @@ class Scenario:
             self.geometry,
             states_per_request=self.way.slots,
             policy=POLICIES[self.policy](),
+            ghost_tokens=self.remembered,
         )

@@ -30,7 +30,7 @@ class Way(Protocol):
         """Where a state beyond the usable one would serve what else is cached."""
 
     def snapshot(self, start: int, stop: int, branch: int | None) -> int:
-        """How deep a forward over `[start, stop)` can be published; `start` if not at all."""
+        """How deep a forward over `[start, stop)` can be published; 0 if not at all."""
 
     def hand_over(self, slots: list[int], spare: int) -> int:
         """The slot that the tree gets, `slots` being whole again with the spare one."""
@@ -52,8 +52,7 @@ class Tracked:
         return self.plan.branch_point(kv_len, usable)
 
     def snapshot(self, start: int, stop: int, branch: int | None) -> int:
-        depth = self.plan.snapshot(start, stop, branch)
-        return start if depth is None else depth
+        return self.plan.snapshot(start, stop, branch) or 0
 
     def hand_over(self, slots: list[int], spare: int) -> int:
         given = slots.pop(1)

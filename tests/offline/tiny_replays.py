@@ -1,0 +1,54 @@
+"""Tiny models, tiny arenas, requests of a few tokens."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from hypothesis import strategies as st
+
+from cachepawl.offline.replay.scenario import Scenario
+from cachepawl.offline.traces.request import TraceRequest
+from cachepawl.specs import LayerSpec, ModelSpec
+from cachepawl.specs.attention import Attention
+from cachepawl.specs.mamba2 import Mamba2
+from cachepawl.specs.shortconv import ShortConv
+from cachepawl.types import Key
+
+ATTENTION = Attention(1, 1, 8, 8)
+SPECS = {
+    "mamba": ModelSpec("mamba", 8, (LayerSpec((ATTENTION, Mamba2(2, 8, 1, 8, 4)), 100),)),
+    "conv": ModelSpec("conv", 8, (LayerSpec((ATTENTION, ShortConv(64, 3)), 100),)),
+    "attention": ModelSpec("attention", 8, (LayerSpec((ATTENTION,), 100),)),
+}
+"""One of each way to keep states; 32 bytes of KV a token."""
+PAGES = {"mamba": 4, "conv": 1, "attention": 4}
+GRID = 8
+AMPLE = 1 << 24
+
+
+def request(tokens: Sequence[int], output: int = 1, at: float = 0.0) -> TraceRequest:
+    return TraceRequest(at, Key(array("q", tokens).tobytes()), output, "")
+
+
+def scenario(kind: str = "mamba", frames: int | None = None, **more: Any) -> Scenario:
+    """Of `frames` frames, the padding one included; ample bytes by default."""
+    page = PAGES[kind]
+    grid = GRID if kind == "mamba" else page
+    made = Scenario(SPECS[kind], AMPLE, page=page, grid=grid, **{"chunk": 64, **more})
+    if frames is None:
+        return made
+    return replace(made, budget=frames * made.geometry.frame_bytes + 5)
+
+
+# Words of a page and a half, so that prompts part on pages and inside them.
+WORDS = st.lists(st.integers(0, 2), min_size=1, max_size=9)
+PROMPTS = st.tuples(WORDS, st.integers(0, 5)).map(
+    lambda made: [t for w in made[0] for t in (w, 7, w, 8, w, 9)] + [5] * made[1]
+)
+REQUESTS = st.lists(
+    st.builds(request, PROMPTS, st.sampled_from([0, 1, 3, 20, 300])), min_size=1, max_size=14
+)
+
