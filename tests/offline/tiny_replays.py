@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from array import array
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from hypothesis import strategies as st
@@ -35,9 +37,9 @@ def request(tokens: Sequence[int], output: int = 1, at: float = 0.0) -> TraceReq
 
 def scenario(kind: str = "mamba", frames: int | None = None, **more: Any) -> Scenario:
     """Of `frames` frames, the padding one included; ample bytes by default."""
-    page = PAGES[kind]
-    grid = GRID if kind == "mamba" else page
-    made = Scenario(SPECS[kind], AMPLE, page=page, grid=grid, **{"chunk": 64, **more})
+    grid = GRID if kind == "mamba" else PAGES[kind]
+    usual = {"page": PAGES[kind], "grid": grid, "chunk": 64}
+    made = Scenario(SPECS[kind], AMPLE, **{**usual, **more})
     if frames is None:
         return made
     return replace(made, budget=frames * made.geometry.frame_bytes + 5)
@@ -52,3 +54,15 @@ REQUESTS = st.lists(
     st.builds(request, PROMPTS, st.sampled_from([0, 1, 3, 20, 300])), min_size=1, max_size=14
 )
 
+
+
+def write_trace(path: Path, requests: int = 40, block: int = 512) -> Path:
+    """A trace of conversations of growing prompts, in Mooncake's format."""
+    lines = []
+    for i in range(requests):
+        talk, turn = i % 5, i // 5
+        blocks = [0, *(1000 * talk + n for n in range(1, 2 * turn + 2)), 10**6 + i]
+        lines.append({"timestamp": 1000 * i, "input_length": block * len(blocks) - 100,
+                      "output_length": 10 + turn, "hash_ids": blocks})  # fmt: skip
+    path.write_text("".join(json.dumps(one) + "\n" for one in lines))
+    return path

@@ -85,6 +85,7 @@ class Measures:
     """Watches one replay.  `add` costs the same however much came before."""
 
     def __init__(self, spec: ModelSpec, budget: int, most_windows: int = MOST_WINDOWS) -> None:
+        """`most_windows`: at least 2."""
         self.spec = spec
         self.budget = budget
         self.windows: list[Window] = []
