@@ -13,7 +13,7 @@ from cachepawl.offline.replay.command import Wanted, sweep_of
 from cachepawl.offline.replay.report import replay_report
 from cachepawl.offline.replay.source import Source, facts_of
 from cachepawl.offline.replay.sweep import run
-from cachepawl.offline.traces import FORMATS
+from cachepawl.offline.traces.open import FORMATS
 from cachepawl.policy import POLICIES
 
 COUNT = click.IntRange(min=1)

@@ -55,7 +55,6 @@ REQUESTS = st.lists(
 )
 
 
-
 def write_trace(path: Path, requests: int = 40, block: int = 512) -> Path:
     """A trace of conversations of growing prompts, in Mooncake's format."""
     lines = []

@@ -66,6 +66,7 @@ class Engine:
         life.prefill(self.scenario.chunk, found.branch)
         self.running.append(life)
         self._grow_answers()
+        cache.frames.turned_to_kv.clear()  # there are no bytes to zero
         cache.check(self.scenario.check_level)
         self.measures.add(Seen(request.at, prompt, found.usable, found.missed), cache)
 

@@ -14,6 +14,8 @@ from cachepawl.offline.replay.scenario import GIB, Scenario
 from cachepawl.offline.replay.source import Facts, Source
 from cachepawl.tree import Reason
 
+Row = Sequence[str | int | float | None]
+
 
 def replay_report(
     source: Source, facts: Facts, outcomes: Sequence[Outcome], lines: Sequence[Line]
@@ -51,7 +53,7 @@ def _lead(outcomes: Sequence[Outcome]) -> str:
 def _hits(outcomes: Sequence[Outcome], lines: Sequence[Line], prompt_tokens: int) -> Table:
     columns = ("policy", "GiB", "hit", "tokens saved", "FLOPs saved", "KV tokens evicted",
                "states evicted", "requests refused", "CPU s")  # fmt: skip
-    rows: list[Sequence[str | int | float | None]] = [
+    rows: list[Row] = [
         [
             o.scenario.policy,
             o.scenario.budget / GIB,
@@ -65,21 +67,34 @@ def _hits(outcomes: Sequence[Outcome], lines: Sequence[Line], prompt_tokens: int
         ]
         for o in outcomes
     ]
-    rows += [
-        [f"bound: {one.name}", one.budget / GIB, _percent(one.hit, prompt_tokens), one.hit,
-         None, None, None, None, None]
-        for one in lines
-    ]  # fmt: skip
+    rows += _bounds(lines, prompt_tokens)
     return Table(columns, rows, note="Refused requests do not fit the empty cache; no other "
                                      "number counts them.")  # fmt: skip
+
+
+def _bounds(lines: Sequence[Line], prompt_tokens: int) -> list[Row]:
+    """A row for each budget; one for all where the budget makes no difference."""
+    rows: list[Row] = []
+    for name in dict.fromkeys(line.name for line in lines):
+        some = [line for line in lines if line.name == name]
+        flat = len({line.hit for line in some}) == 1
+        for line in some[:1] if flat else some:
+            budget = "any" if flat else line.budget / GIB
+            share = _percent(line.hit, prompt_tokens)
+            rows.append((f"bound: {name}", budget, share, line.hit, *[None] * 5))
+    return rows
 
 
 def _misses(outcomes: Sequence[Outcome]) -> Table:
     found = {reason for o in outcomes for reason in o.total.missed}
     reasons = [reason.value for reason in Reason if reason.value in found]
-    rows = [
-        [o.scenario.policy, o.scenario.budget / GIB, _percent(o.total.hit, o.total.prompt)]
-        + [_percent(o.total.missed[reason], o.total.prompt) for reason in reasons]
+    rows: list[Row] = [
+        (
+            o.scenario.policy,
+            o.scenario.budget / GIB,
+            _percent(o.total.hit, o.total.prompt),
+            *(_percent(o.total.missed[reason], o.total.prompt) for reason in reasons),
+        )
         for o in outcomes
     ]
     return Table(("policy", "GiB", "hit", *reasons), rows, note="Shares of all prompt tokens.")
@@ -87,12 +102,12 @@ def _misses(outcomes: Sequence[Outcome]) -> Table:
 
 def _memory(outcomes: Sequence[Outcome]) -> Table:
     columns = ("policy", "GiB", *NAMES.values(), "most ever stranded")
-    rows = []
+    rows: list[Row] = []
     for o in outcomes:
         mean, budget = o.total.mean_occupancy(), o.scenario.budget
         shares = [_percent(getattr(mean, name), budget) for name in Occupancy._fields]
         peak = f"{o.peak_stranded / (1 << 20):,.0f} MiB"
-        rows.append([o.scenario.policy, budget / GIB, *shares, peak])
+        rows.append((o.scenario.policy, budget / GIB, *shares, peak))
     return Table(columns, rows, note="Shares of the budget, the mean over all admissions.")
 
 
@@ -117,6 +132,7 @@ def _what(source: Source, facts: Facts, scenario: Scenario) -> str:
             f"the trace tells blocks of {block} tokens, not tokens: prompts that part inside a "
             f"block count as parting where it begins"
         )
+    items += [f"skipped: {why}" for why in facts.first_skipped]
     items.append(_ANSWERS[scenario.answers])
     items.append("requests are prefilled one by one; a chunk is never shared between them")
     return "\n".join(f"- {item}" for item in items)

@@ -7,7 +7,6 @@ from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
-from cachepawl.errors import InputError
 from cachepawl.offline.traces import Trace, TraceRequest, open_trace
 from cachepawl.types import TOKEN_BYTES
 
@@ -57,25 +56,30 @@ class Facts(NamedTuple):
     """From the first request to the last."""
     skipped: int
     """Lines that could not be used."""
+    first_skipped: list[str]
+    """What was wrong with the first few of them."""
 
 
 def facts_of(source: Source) -> Facts:
-    """Read the trace once.  InputError for a bad line, and for a trace without requests."""
+    """Read the trace once.  InputError for a bad line, and for a trace without any."""
     trace = source.open()
     count = prompt = output = longest = 0
-    first = last = 0.0
+    last = 0.0
     for request in islice(trace.requests(), source.limit):
         tokens = len(request.key.tokens) // TOKEN_BYTES
-        if not count:
-            first = request.at
         last = request.at
         count += 1
         prompt += tokens
         output += request.output
         longest = max(longest, tokens)
-    if not count:
-        raise InputError(f"{source.path}: no requests; is this the right file?")
     return Facts(
-        trace.format, trace.block_tokens, count, prompt, output, longest, last - first,
-        trace.skipped.count,
-    )  # fmt: skip
+        format=trace.format,
+        block_tokens=trace.block_tokens,
+        requests=count,
+        prompt_tokens=prompt,
+        output_tokens=output,
+        longest_prompt=longest,
+        seconds=last,
+        skipped=trace.skipped.count,
+        first_skipped=trace.skipped.first,
+    )

@@ -7,6 +7,7 @@ rules of where a server leaves states in its own words.
 from __future__ import annotations
 
 from array import array
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -51,7 +52,7 @@ def snapshots(prompt: int, usable: int, cached: int) -> list[int]:
         return [last] if last > usable else []
     borders = [*range(usable, prompt, CHUNK), prompt]
     found = []
-    for start, stop in zip(borders, borders[1:], strict=False):
+    for start, stop in pairwise(borders):
         if start < branch < stop:
             found.append(branch)
         elif stop - start >= GRID:

@@ -59,7 +59,7 @@ def test_facts_and_limit(tmp_path: Path) -> None:
     assert facts.longest_prompt == 512 * 17 - 100
     assert facts_of(Source(path, limit=7)).requests == 7
     path.write_text("\n")
-    with pytest.raises(InputError, match="no requests"):
+    with pytest.raises(InputError, match="no usable line"):
         facts_of(Source(path))
 
 
@@ -92,6 +92,6 @@ def by_brute_force(requests: list[TraceRequest], step: int) -> int:
     hit = 0
     for one in requests:
         text = tuple(array("q", one.key.tokens))
-        hit += max((n for n in range(0, len(text), step) if n == 0 or text[:n] in known))
+        hit += max(n for n in range(0, len(text), step) if n == 0 or text[:n] in known)
         known |= {text[:n] for n in range(step, len(text) + 1, step)}
     return hit
