@@ -15,7 +15,7 @@ from cachepawl.offline.replay.occupancy import Occupancy, occupancy_of
 from cachepawl.specs import ModelSpec
 from cachepawl.tree import Miss
 
-MOST_WINDOWS = 400
+MOST_WINDOWS = 200
 
 
 class Seen(NamedTuple):

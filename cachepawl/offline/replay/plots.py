@@ -117,5 +117,10 @@ def _more_memory(outcomes: Sequence[Outcome], lines: Sequence[Line], prompt_toke
         for name, some in _grouped(lines, lambda one: one.name)
     ]
     drawn = figure(traces, "GiB", "% of prompt tokens hit")
-    drawn["layout"]["xaxis"]["type"] = "log"
+    budgets = sorted({o.scenario.budget / GIB for o in outcomes})
+    drawn["layout"]["xaxis"] |= {
+        "type": "log",
+        "tickvals": budgets,
+        "ticktext": [f"{budget:g}" for budget in budgets],
+    }
     return Plot("What would more memory buy?", drawn, "Dotted: bounds that no policy can pass.")
