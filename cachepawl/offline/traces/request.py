@@ -47,3 +47,11 @@ def key_of(record: Record) -> Key:
     if excess > 0:
         whole[-1] = whole[-1][: (size - excess) * TOKEN_BYTES]
     return Key(b"".join(whole))
+
+
+def own_tail(blocks: list[int], block_tokens: int, tokens: int, number: int) -> list[int]:
+    """The blocks, and an id of its own for a partial last block that has none.
+
+    `number` is another one, at least 0, for every request of the trace.
+    """
+    return [*blocks, -number - 1] if len(blocks) * block_tokens < tokens else blocks
