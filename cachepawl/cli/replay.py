@@ -13,7 +13,8 @@ from cachepawl.offline.replay.command import Wanted, sweep_of
 from cachepawl.offline.replay.report import replay_report
 from cachepawl.offline.replay.source import Source, facts_of
 from cachepawl.offline.replay.sweep import run
-from cachepawl.offline.traces.open import FORMATS
+from cachepawl.offline.traces.claude_code import Sharing
+from cachepawl.offline.traces.formats import FORMATS, Options
 from cachepawl.policy import POLICIES
 
 COUNT = click.IntRange(min=1)
@@ -54,6 +55,21 @@ COUNT = click.IntRange(min=1)
     show_default=True,
     help="The trace's format.",
 )
+@click.option(
+    "--gap",
+    type=float,
+    default=Options().gap,
+    show_default=True,
+    help="Mean seconds between starts of conversations, where a trace has no common clock.",
+)
+@click.option(
+    "--sharing",
+    type=click.Choice([str(sharing) for sharing in Sharing]),
+    default=str(Options().sharing),
+    show_default=True,
+    help="What conversations have in common, where a trace does not say.",
+)
+@click.option("--seed", type=int, default=Options().seed, show_default=True, help="Of the starts.")
 @click.option("--skip-bad-lines", is_flag=True, help="Leave out lines that cannot be read.")
 @click.option("--limit", type=COUNT, help="Requests to replay at most.")
 @click.option("--jobs", type=COUNT, help="Processes; default: one for each core.")
@@ -69,6 +85,9 @@ COUNT = click.IntRange(min=1)
 def command(
     trace: Path,
     trace_format: str,
+    gap: float,
+    sharing: str,
+    seed: int,
     skip_bad_lines: bool,
     limit: int | None,
     jobs: int | None,
@@ -77,7 +96,8 @@ def command(
     **wanted: Any,
 ) -> None:
     """Replay a TRACE through the tree, the frames and the policies that serve."""
-    source = Source(trace, trace_format, skip_bad_lines, limit)
+    options = Options(seed, gap, Sharing(sharing))
+    source = Source(trace, trace_format, skip_bad_lines, limit, options)
     facts = facts_of(source)
     sweep = sweep_of(Wanted(**wanted), source, facts)
     total = facts.requests * len(sweep.scenarios)

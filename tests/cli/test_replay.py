@@ -62,6 +62,7 @@ def test_files_of_a_comparison(trace: str, tmp_path: Path) -> None:
         ([*MODEL, "--device-gb", "1", "--page", "0"], "0"),
         ([*MODEL, "--device-gb", "1", "--trace-format", "csv"], "csv"),
         (["--model", "LFM2-1.2B", "--device-gb", "1"], "--page 16"),
+        ([*MODEL, "--device-gb", "1", "--gap", "-1"], "gap -1"),
         (["--model", "no-such-model", "--device-gb", "1"], "no-such-model"),
         (["--model", "microsoft/Samba-1.3B", "--device-gb", "1"], "window"),
     ],

@@ -28,7 +28,12 @@ def data_of(
 ) -> dict[str, Any]:
     """Everything that was found."""
     return {
-        "trace": {"path": str(source.path), "limit": source.limit, **facts._asdict()},
+        "trace": {
+            "path": str(source.path),
+            "limit": source.limit,
+            **source.options._asdict(),
+            **facts._asdict(),
+        },
         "model": _model(outcomes[0].scenario),
         "options": _options(outcomes[0].scenario),
         "replays": [_replay(outcome) for outcome in outcomes],

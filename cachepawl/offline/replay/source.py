@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from cachepawl.offline.traces import Trace, TraceRequest, open_trace
+from cachepawl.offline.traces.formats import Options
 from cachepawl.types import TOKEN_BYTES
 
 TICK = 64
@@ -28,10 +29,17 @@ class Source(NamedTuple):
     skip_bad_lines: bool = False
     limit: int | None = None
     """Requests to read at most; None is all."""
+    options: Options = Options()
+    """How conversations without a common clock are set side by side."""
 
     def open(self) -> Trace:
         """The trace.  InputError for what cannot be read."""
-        return open_trace(self.path, self.format, skip_bad_lines=self.skip_bad_lines)
+        return open_trace(
+            self.path,
+            self.format,
+            skip_bad_lines=self.skip_bad_lines,
+            options=self.options,
+        )
 
     def requests(self, tick: Tick = no_tick) -> Iterator[TraceRequest]:
         """The requests in order of their times, from the start at each call."""
