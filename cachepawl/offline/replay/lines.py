@@ -1,12 +1,12 @@
 """Lines beside the policies: how many tokens could be hit at all.
 
-A bound is a function over the whole trace; it may read it as often as it likes.  Another
+A bound is a function over the whole trace, which it may read as often as it likes.  Another
 one is another entry of `BOUNDS`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import NamedTuple
 
 from cachepawl.offline.replay.scenario import Scenario
@@ -15,25 +15,31 @@ from cachepawl.types import TOKEN_BYTES
 
 
 class Line(NamedTuple):
-    """What a bound found for one budget."""
+    """What a bound found."""
 
     name: str
-    budget: int
+    budget: int | None
+    """Bytes; None where they make no difference."""
     hit: int
     """Tokens."""
 
 
-BoundFunction = Callable[[Source, Sequence[Scenario]], list[int]]
-"""Tokens hit for each scenario; they differ in nothing but the budget.  Picklable."""
+class Bound(NamedTuple):
+    """A bound; `hits` is a function of a module, so that it can run in another process."""
+
+    hits: Callable[[Source, Scenario], int]
+    """Tokens hit at most.  The scenario's policy means nothing to it."""
+    by_budget: bool
+    """Whether it differs from budget to budget."""
 
 
-def endless_memory(source: Source, scenarios: Sequence[Scenario]) -> list[int]:
+def endless_memory(source: Source, scenario: Scenario) -> int:
     """All KV, and a state at every depth where one can be taken, for ever.
 
     No cache with these pages and this grid hits more.  Memory grows with the trace: one
     integer for every such prefix.
     """
-    step = scenarios[0].grid if scenarios[0].way.slots else scenarios[0].page
+    step = scenario.grid if scenario.way.slots else scenario.page
     size = step * TOKEN_BYTES
     known: set[int] = set()
     hit = 0
@@ -48,14 +54,24 @@ def endless_memory(source: Source, scenarios: Sequence[Scenario]) -> list[int]:
                 break
             hit += step
         known.update(prefixes)
-    return [hit] * len(scenarios)
+    return hit
 
 
-BOUNDS: dict[str, BoundFunction] = {"endless memory": endless_memory}
+BOUNDS = {"endless memory": Bound(endless_memory, by_budget=False)}
 """By the name that people read."""
 
 
-def bound_lines(name: str, source: Source, scenarios: Sequence[Scenario]) -> list[Line]:
-    """One bound at every budget."""
-    hits = BOUNDS[name](source, scenarios)
-    return [Line(name, s.budget, hit) for s, hit in zip(scenarios, hits, strict=True)]
+def line_of(name: str, source: Source, scenario: Scenario) -> Line:
+    """One bound at one budget."""
+    bound = BOUNDS[name]
+    return Line(name, scenario.budget if bound.by_budget else None, bound.hits(source, scenario))
+
+
+def wanted_lines(names: list[str], scenarios: list[Scenario]) -> list[tuple[str, Scenario]]:
+    """Each bound with a scenario for every budget, or with one where all are the same."""
+    budgets = list({scenario.budget: scenario for scenario in scenarios}.values())
+    return [
+        (name, scenario)
+        for name in names
+        for scenario in (budgets if BOUNDS[name].by_budget else budgets[:1])
+    ]

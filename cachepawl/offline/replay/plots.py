@@ -103,24 +103,30 @@ def _evictions(outcome: Outcome, x: list[float]) -> list[Trace]:
 
 
 def _more_memory(outcomes: Sequence[Outcome], lines: Sequence[Line], prompt_tokens: int) -> Plot:
-    def points(name: str, pairs: list[tuple[int, float]], dash: str) -> Trace:
-        pairs.sort()
-        x, y = [budget / GIB for budget, _ in pairs], [round(100 * rate, 3) for _, rate in pairs]
-        return line(name, x, y, mode="lines+markers", line={"dash": dash})
-
+    budgets = sorted({o.scenario.budget for o in outcomes})
     traces = [
-        points(policy, [(o.scenario.budget, o.total.hit_rate) for o in some], "solid")
+        _rates(policy, [(o.scenario.budget, o.total.hit_rate) for o in some], "solid")
         for policy, some in _grouped(outcomes, lambda o: o.scenario.policy)
     ]
-    traces += [
-        points(name, [(one.budget, one.hit / max(prompt_tokens, 1)) for one in some], "dot")
-        for name, some in _grouped(lines, lambda one: one.name)
-    ]
+    for name, found in _grouped(lines, lambda one: one.name):
+        points = [
+            (budget, one.hit / max(prompt_tokens, 1))
+            for one in found
+            for budget in (budgets if one.budget is None else [one.budget])
+        ]
+        traces.append(_rates(name, points, "dot"))
     drawn = figure(traces, "GiB", "% of prompt tokens hit")
-    budgets = sorted({o.scenario.budget / GIB for o in outcomes})
     drawn["layout"]["xaxis"] |= {
         "type": "log",
-        "tickvals": budgets,
-        "ticktext": [f"{budget:g}" for budget in budgets],
+        "tickvals": [budget / GIB for budget in budgets],
+        "ticktext": [f"{budget / GIB:g}" for budget in budgets],
     }
     return Plot("What would more memory buy?", drawn, "Dotted: bounds that no policy can pass.")
+
+
+def _rates(name: str, points: list[tuple[int, float]], dash: str) -> Trace:
+    """Hit rates by budget."""
+    points = sorted(points)
+    x = [budget / GIB for budget, _ in points]
+    y = [round(100 * rate, 3) for _, rate in points]
+    return line(name, x, y, mode="lines+markers", line={"dash": dash})

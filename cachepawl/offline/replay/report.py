@@ -73,16 +73,16 @@ def _hits(outcomes: Sequence[Outcome], lines: Sequence[Line], prompt_tokens: int
 
 
 def _bounds(lines: Sequence[Line], prompt_tokens: int) -> list[Row]:
-    """A row for each budget; one for all where the budget makes no difference."""
-    rows: list[Row] = []
-    for name in dict.fromkeys(line.name for line in lines):
-        some = [line for line in lines if line.name == name]
-        flat = len({line.hit for line in some}) == 1
-        for line in some[:1] if flat else some:
-            budget = "any" if flat else line.budget / GIB
-            share = _percent(line.hit, prompt_tokens)
-            rows.append((f"bound: {name}", budget, share, line.hit, *[None] * 5))
-    return rows
+    return [
+        (
+            f"bound: {line.name}",
+            "any" if line.budget is None else line.budget / GIB,
+            _percent(line.hit, prompt_tokens),
+            line.hit,
+            *[None] * 5,
+        )
+        for line in lines
+    ]
 
 
 def _misses(outcomes: Sequence[Outcome]) -> Table:

@@ -9,7 +9,7 @@ from concurrent.futures.process import BrokenProcessPool
 from typing import Any, NamedTuple
 
 from cachepawl.errors import CachepawlError
-from cachepawl.offline.replay.lines import Line, bound_lines
+from cachepawl.offline.replay.lines import Line, line_of, wanted_lines
 from cachepawl.offline.replay.outcome import Outcome, replay
 from cachepawl.offline.replay.scenario import Scenario
 from cachepawl.offline.replay.source import Source, Tick, no_tick
@@ -24,7 +24,7 @@ class Sweep(NamedTuple):
     source: Source
     scenarios: list[Scenario]
     bounds: list[str]
-    """Names of bounds, each drawn for every budget."""
+    """Names of bounds."""
 
 
 class Found(NamedTuple):
@@ -46,17 +46,11 @@ def run(sweep: Sweep, jobs: int = 1, tick: Tick = no_tick) -> Found:
     return _in_processes(sweep, jobs, tick)
 
 
-def _by_budget(scenarios: Sequence[Scenario]) -> list[Scenario]:
-    """One scenario for each budget."""
-    return list({scenario.budget: scenario for scenario in scenarios}.values())
-
-
 def _alone(sweep: Sweep, tick: Tick) -> Found:
     source = sweep.source
     outcomes = [replay(scenario, source.requests(tick)) for scenario in sweep.scenarios]
-    budgets = _by_budget(sweep.scenarios)
-    lines = [line for name in sweep.bounds for line in bound_lines(name, source, budgets)]
-    return Found(outcomes, lines)
+    lines = wanted_lines(sweep.bounds, sweep.scenarios)
+    return Found(outcomes, [line_of(name, source, scenario) for name, scenario in lines])
 
 
 _done: Any = None
@@ -79,7 +73,7 @@ def _in_processes(sweep: Sweep, jobs: int, tick: Tick) -> Found:
     # Spawned, not forked: the parent may have threads that draw a bar.
     context = multiprocessing.get_context("spawn")
     done = context.Array("q", max(1, len(sweep.scenarios)), lock=False)
-    budgets = _by_budget(sweep.scenarios)
+    wanted = wanted_lines(sweep.bounds, sweep.scenarios)
     with ProcessPoolExecutor(
         jobs, mp_context=context, initializer=_share, initargs=(done,)
     ) as pool:
@@ -88,10 +82,12 @@ def _in_processes(sweep: Sweep, jobs: int, tick: Tick) -> Found:
                 pool.submit(_replay, i, scenario, sweep.source)
                 for i, scenario in enumerate(sweep.scenarios)
             ]
-            bounds = [pool.submit(bound_lines, n, sweep.source, budgets) for n in sweep.bounds]
+            bounds = [
+                pool.submit(line_of, name, sweep.source, scenario) for name, scenario in wanted
+            ]
             _watch([*replays, *bounds], lambda: sum(done), tick)
             outcomes = [future.result() for future in replays]
-            lines = [line for future in bounds for line in future.result()]
+            lines = [future.result() for future in bounds]
         except BrokenProcessPool:
             raise CachepawlError(
                 f"a process of {jobs} died, maybe for want of memory; try --jobs 1"

@@ -56,6 +56,6 @@ def test_a_replay_is_fast() -> None:
 def test_endless_memory() -> None:
     spec = preset("Qwen3-Next-80B-A3B-Instruct").spec()
     wanted = Scenario(spec, GB, page=64, grid=512)
-    (hit,) = endless_memory(source("synthetic"), [wanted])
+    hit = endless_memory(source("synthetic"), wanted)
     prompt = sum(len(r.key.tokens) // 8 for r in source("synthetic").requests())
     assert 100 * hit / prompt == pytest.approx(65.0, abs=0.05)

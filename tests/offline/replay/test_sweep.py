@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from tiny_replays import GRID, REQUESTS, scenario, write_trace
 
 from cachepawl.errors import InputError
-from cachepawl.offline.replay.lines import BOUNDS, bound_lines
+from cachepawl.offline.replay.lines import BOUNDS, line_of
 from cachepawl.offline.replay.outcome import replay
 from cachepawl.offline.replay.scenario import Scenario
 from cachepawl.offline.replay.source import Source, facts_of
@@ -59,7 +59,7 @@ def test_facts_and_limit(tmp_path: Path) -> None:
     assert facts.longest_prompt == 512 * 17 - 100
     assert facts_of(Source(path, limit=7)).requests == 7
     path.write_text("\n")
-    with pytest.raises(InputError, match="no usable line"):
+    with pytest.raises(InputError, match="empty"):
         facts_of(Source(path))
 
 
@@ -79,8 +79,8 @@ def test_no_replay_hits_more_than_endless_memory(requests: list[TraceRequest]) -
     source.made = requests
     for kind in ("mamba", "attention"):
         wanted = scenario(kind)
-        ((name, budget, hit),) = bound_lines("endless memory", source, [wanted])
-        assert (name, budget) == ("endless memory", wanted.budget)
+        name, budget, hit = line_of("endless memory", source, wanted)
+        assert (name, budget) == ("endless memory", None)
         step = GRID if kind == "mamba" else 4
         assert hit == by_brute_force(requests, step)
         assert replay(wanted, requests).total.hit <= hit
