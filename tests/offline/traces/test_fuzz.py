@@ -16,7 +16,7 @@ from cachepawl.offline.traces import TraceRequest, open_trace
 
 SAMPLE = [Asked(i * 10, [1, 2, i + 3], 1, i, i % 2) for i in range(4)]
 PACK = {"plain": bytes, "gzip": gzip.compress, "zstd": zstandard.compress}
-VALUES = b'null -1 1e999 [] {} " , 99999999999999999999 0.5 true NaN'.split() + [b"\n"]
+VALUES = [*b'null -1 1e999 [] {} " , 99999999999999999999 0.5 true NaN'.split(), b"\n"]
 BITES = st.one_of(st.binary(max_size=6), st.sampled_from(VALUES))
 CHANGES = st.lists(
     st.tuples(st.integers(0, 10**6), st.integers(0, 9), BITES), min_size=1, max_size=4
