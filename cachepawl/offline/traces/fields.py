@@ -38,7 +38,7 @@ def tokens(record: Fields, name: str, least: int = 0) -> int:
 def seconds(record: Fields, name: str, per_second: int = 1) -> float:
     """A time of at least 0, in units of which a second has `per_second`; as seconds."""
     value = _present(record, name)
-    if type(value) not in (int, float):
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise InputError(f"{name} is {shown(value)}; a number is needed")
     if not 0 <= value <= MOST_SECONDS * per_second:
         raise InputError(

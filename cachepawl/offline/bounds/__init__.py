@@ -1,0 +1,1 @@
+"""What a cache could have saved on a trace that is known from end to end."""
