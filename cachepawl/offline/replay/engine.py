@@ -17,6 +17,7 @@ from cachepawl.offline.replay.life import Life
 from cachepawl.offline.replay.measures import Measures, Seen
 from cachepawl.offline.replay.scenario import Scenario
 from cachepawl.offline.traces.request import TraceRequest
+from cachepawl.policy.base import EvictionPolicy
 from cachepawl.tree import Lock, Match, Miss, Reason
 from cachepawl.types import TOKEN_BYTES, Key
 
@@ -29,13 +30,18 @@ class _Admitted(NamedTuple):
 
 
 class Engine:
-    """Plays requests against one cache and tells `measures` what it saw."""
+    """Plays requests against one cache and tells `measures` what it saw.
 
-    def __init__(self, scenario: Scenario, measures: Measures) -> None:
+    `policy`: instead of the scenario's own, one that no server could have.
+    """
+
+    def __init__(
+        self, scenario: Scenario, measures: Measures, policy: EvictionPolicy | None = None
+    ) -> None:
         self.scenario = scenario
         self.measures = measures
         self.way = scenario.way
-        self.cache = scenario.make_cache()
+        self.cache = scenario.make_cache(policy)
         self.running: deque[Life] = deque()
         self._rows = 0
         self._next_unknown = -1

@@ -1,6 +1,6 @@
 """Lines beside the policies: how many tokens could be hit at all.
 
-A bound is a function over the whole trace, which it may read as often as it likes.  Another
+A line is a function over the whole trace, which it may read as often as it likes.  Another
 one is another entry of `BOUNDS`.
 """
 
@@ -9,6 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
+from cachepawl.offline.bounds import upper
+from cachepawl.offline.bounds.clairvoyant import Clairvoyant
+from cachepawl.offline.bounds.runs import Runs, runs_of
+from cachepawl.offline.bounds.upper import Bytes
+from cachepawl.offline.replay.engine import Engine
+from cachepawl.offline.replay.measures import Measures
 from cachepawl.offline.replay.scenario import Scenario
 from cachepawl.offline.replay.source import Source
 from cachepawl.types import TOKEN_BYTES
@@ -57,7 +63,34 @@ def endless_memory(source: Source, scenario: Scenario) -> int:
     return hit
 
 
-BOUNDS = {"endless memory": Bound(endless_memory, by_budget=False)}
+def upper_bound(source: Source, scenario: Scenario) -> int:
+    """What no cache of these bytes can pass, wherever it takes states; by prices of bytes."""
+    runs = _runs(source, scenario)
+    return upper.upper_bound(runs, _cost(scenario), scenario.budget)
+
+
+def clairvoyant(source: Source, scenario: Scenario) -> int:
+    """What the scenario's own cache hits under a policy that knows the trace."""
+    policy = Clairvoyant(_runs(source, scenario), _cost(scenario))
+    measures = Measures(scenario.spec, scenario.budget)
+    engine = Engine(scenario, measures, policy)
+    engine.play(policy.watch(source.requests(), engine.cache.tree))
+    return measures.total().hit
+
+
+def _runs(source: Source, scenario: Scenario) -> Runs:
+    return runs_of(source.requests(), source.open().block_tokens, scenario.page)
+
+
+def _cost(scenario: Scenario) -> Bytes:
+    return Bytes(scenario.geometry.entry_bytes, scenario.geometry.state_bytes)
+
+
+BOUNDS = {
+    "clairvoyant": Bound(clairvoyant, by_budget=True),
+    "upper bound": Bound(upper_bound, by_budget=True),
+    "endless memory": Bound(endless_memory, by_budget=False),
+}
 """By the name that people read."""
 
 

@@ -15,6 +15,10 @@ from cachepawl.offline.replay.scenario import GIB
 from cachepawl.tree import Reason
 
 Thing = TypeVar("Thing")
+ABOUT_LINES = (
+    "`clairvoyant` is this cache under a policy that knows the trace; `upper bound` is what no "
+    "cache of so many bytes can pass, `endless memory` what none can with these pages and states."
+)
 
 
 def label(outcome: Outcome) -> str:
@@ -121,7 +125,7 @@ def _more_memory(outcomes: Sequence[Outcome], lines: Sequence[Line], prompt_toke
         "tickvals": [budget / GIB for budget in budgets],
         "ticktext": [f"{budget / GIB:g}" for budget in budgets],
     }
-    return Plot("What would more memory buy?", drawn, "Dotted: bounds that no policy can pass.")
+    return Plot("What would more memory buy?", drawn, f"Dotted lines: {ABOUT_LINES}")
 
 
 def _rates(name: str, points: list[tuple[int, float]], dash: str) -> Trace:

@@ -9,7 +9,7 @@ from cachepawl.offline.replay.data import data_of
 from cachepawl.offline.replay.lines import Line
 from cachepawl.offline.replay.occupancy import NAMES, Occupancy
 from cachepawl.offline.replay.outcome import Outcome
-from cachepawl.offline.replay.plots import plots
+from cachepawl.offline.replay.plots import ABOUT_LINES, plots
 from cachepawl.offline.replay.scenario import GIB, Scenario
 from cachepawl.offline.replay.source import Facts, Source
 from cachepawl.tree import Reason
@@ -68,14 +68,16 @@ def _hits(outcomes: Sequence[Outcome], lines: Sequence[Line], prompt_tokens: int
         for o in outcomes
     ]
     rows += _bounds(lines, prompt_tokens)
-    return Table(columns, rows, note="Refused requests do not fit the empty cache; no other "
-                                     "number counts them.")  # fmt: skip
+    note = "Refused requests do not fit the empty cache; no other number counts them."
+    if lines:
+        note += f" {ABOUT_LINES}"
+    return Table(columns, rows, note=note)
 
 
 def _bounds(lines: Sequence[Line], prompt_tokens: int) -> list[Row]:
     return [
         (
-            f"bound: {line.name}",
+            line.name,
             "any" if line.budget is None else line.budget / GIB,
             _percent(line.hit, prompt_tokens),
             line.hit,

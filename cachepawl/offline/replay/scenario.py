@@ -10,6 +10,7 @@ from cachepawl.cache import HybridPrefixCache
 from cachepawl.errors import InputError
 from cachepawl.offline.replay.ways import Way, way_of
 from cachepawl.policy import POLICIES
+from cachepawl.policy.base import EvictionPolicy
 from cachepawl.pool.from_spec import geometry_from_spec
 from cachepawl.pool.geometry import Geometry
 from cachepawl.specs import ModelSpec
@@ -77,11 +78,11 @@ class Scenario:
                 f"(padding, {slots} states, its KV); give at least {least:.3f}"
             )
 
-    def make_cache(self) -> HybridPrefixCache:
-        """The cache that such a server has."""
+    def make_cache(self, policy: EvictionPolicy | None = None) -> HybridPrefixCache:
+        """The cache that such a server has, maybe under another policy."""
         return HybridPrefixCache(
             self.geometry,
             states_per_request=self.way.slots,
-            policy=POLICIES[self.policy](),
+            policy=policy or POLICIES[self.policy](),
             ghost_tokens=self.remembered,
         )

@@ -57,7 +57,10 @@ def test_json_holds_every_number(made: Made) -> None:
         assert abs(held - one["device_bytes"]) <= len(one["mean_bytes"])
     short, ample = data["replays"]
     assert short["evicted_tokens"] > ample["evicted_tokens"]
-    assert ample["hit_tokens"] <= data["bounds"][0]["hit_tokens"]
+    bounds = {(one["name"], one["device_bytes"]): one["hit_tokens"] for one in data["bounds"]}
+    for one in (short, ample):
+        assert one["hit_tokens"] <= bounds["upper bound", one["device_bytes"]]
+        assert one["hit_tokens"] <= bounds["endless memory", None]
 
 
 def test_layers_add_up_to_the_budget_and_to_all_tokens(made: Made) -> None:
@@ -86,14 +89,17 @@ def test_more_memory(made: Made) -> None:
     short, ample = made.found.outcomes
     rates = [round(100 * one.total.hit_rate, 3) for one in (short, ample)]
     assert lines["lru"]["y"] == rates
-    assert all(top >= rate for top, rate in zip(lines["endless memory"]["y"], rates, strict=True))
+    for name in ("upper bound", "endless memory"):
+        assert all(top >= rate for top, rate in zip(lines[name]["y"], rates, strict=True))
 
 
 def test_tables(made: Made) -> None:
     hits, misses, memory = [b for b in made.report.document.blocks if isinstance(b, Table)]
     first: Outcome = made.found.outcomes[0]
     assert hits.rows[0][3] == first.total.hit
-    assert hits.rows[2][:2] == ("bound: endless memory", "any")
+    assert [row[0] for row in hits.rows[2:]] == [*["clairvoyant"] * 2, *["upper bound"] * 2,
+                                                 "endless memory"]  # fmt: skip
+    assert hits.rows[-1][1] == "any"
     for table in (misses, memory):
         for row in table.rows:
             shares = [float(str(c)[:-2]) for c in row if str(c).endswith("%")]

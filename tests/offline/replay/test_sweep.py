@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from array import array
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
-from tiny_replays import GRID, REQUESTS, scenario, write_trace
+from hypothesis import strategies as st
+from tiny_replays import GRID, REQUESTS, request, scenario, write_trace
 
 from cachepawl.errors import InputError
-from cachepawl.offline.replay.lines import BOUNDS, line_of
+from cachepawl.offline.replay.lines import BOUNDS, line_of, wanted_lines
 from cachepawl.offline.replay.outcome import replay
 from cachepawl.offline.replay.scenario import Scenario
 from cachepawl.offline.replay.source import Source, facts_of
@@ -64,27 +68,39 @@ def test_facts_and_limit(tmp_path: Path) -> None:
 
 
 class Listed(Source):
-    """A source that has its requests at hand."""
+    """A source that has its requests, of known tokens, at hand."""
 
     made: list[TraceRequest]
 
-    def requests(self, tick: object = None) -> list[TraceRequest]:  # type: ignore[override]
-        return self.made
+    def open(self) -> Any:
+        return SimpleNamespace(block_tokens=1)
+
+    def requests(self, tick: object = None) -> Iterator[TraceRequest]:
+        return iter(self.made)
 
 
-@given(REQUESTS)
+@given(requests=REQUESTS, more=st.integers(0, 12), running=st.integers(1, 3))
 @settings(max_examples=80)
-def test_no_replay_hits_more_than_endless_memory(requests: list[TraceRequest]) -> None:
+def test_no_replay_passes_a_bound(requests: list[TraceRequest], more: int, running: int) -> None:
     source = Listed(Path("listed"))
     source.made = requests
     for kind in ("mamba", "attention"):
-        wanted = scenario(kind)
-        name, budget, hit = line_of("endless memory", source, wanted)
-        assert (name, budget) == ("endless memory", None)
-        step = GRID if kind == "mamba" else 4
-        assert hit == by_brute_force(requests, step)
-        assert replay(wanted, requests).total.hit <= hit
-        assert replay(replace(wanted, running=3), requests).total.hit <= hit
+        wanted = scenario(kind, 5 + more, running=running, check_level=2)
+        hit = {name: line_of(name, source, wanted).hit for name in BOUNDS}
+        assert hit["endless memory"] == by_brute_force(requests, GRID if kind == "mamba" else 4)
+        for reached in (replay(wanted, requests).total.hit, hit["clairvoyant"]):
+            assert reached <= hit["endless memory"]
+            assert reached <= hit["upper bound"]
+
+
+def test_lines_are_by_budget_or_flat() -> None:
+    source = Listed(Path("listed"))
+    source.made = [request(range(99))] * 3
+    asked = wanted_lines(list(BOUNDS), [scenario(), *scenarios(), scenario()])
+    lines = [line_of(name, source, one) for name, one in asked]
+    budgets = {name: [line.budget for line in lines if line.name == name] for name in BOUNDS}
+    assert budgets["endless memory"] == [None]
+    assert budgets["upper bound"] == [scenario().budget, *(one.budget for one in scenarios())]
 
 
 def by_brute_force(requests: list[TraceRequest], step: int) -> int:
