@@ -28,7 +28,13 @@ COUNT = click.IntRange(min=1)
 @click.argument("trace", type=PATH)
 @click.option("--model", required=True, help="A preset's name, a config.json or its folder.")
 @click.option("--device-gb", required=True, help="GiB of the arena; several with commas between.")
-@click.option("--policy", type=click.Choice(list(POLICIES)), default="lru", show_default=True)
+@click.option(
+    "--policy",
+    type=click.Choice(list(POLICIES)),
+    default="lru",
+    show_default=True,
+    help="What is evicted first.",
+)
 @click.option(
     "--compare", default="", help="More policies, with commas between, and the bounds beside them."
 )

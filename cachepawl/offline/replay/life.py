@@ -39,7 +39,7 @@ class Life:
         self.prompt = len(key.tokens) // TOKEN_BYTES
         self.answer = answer
         self.lock = lock
-        self.published = self.start = usable
+        self.published = usable
         self.length = usable
         """Tokens that have pages."""
         self.steps = 0

@@ -98,13 +98,15 @@ def _in_processes(sweep: Sweep, jobs: int, tick: Tick) -> Found:
 
 
 def _watch(futures: Sequence[Future[Any]], count: Callable[[], int], tick: Tick) -> None:
-    """Wait for all, or for the first that fails."""
+    """Wait for all; raises what the first that fails raised."""
     seen = 0
     while True:
-        failed = [f for f in futures if f.done() and f.exception() is not None]
         waiting = wait(futures, timeout=LOOK).not_done
         now = count()
         tick(now - seen)
         seen = now
-        if failed or not waiting:
+        for future in futures:
+            if future.done():
+                future.result()
+        if not waiting:
             return
