@@ -136,7 +136,7 @@ class CachepawlPrefixCache(BasePrefixCache):
         )
 
     def touch_prefix(self, key: Any) -> None:
-        self.cache.tree.touch(self._key(key.token_ids, key.extra_key, key.cache_salt))
+        self.cache.touch(self._key(key.token_ids, key.extra_key, key.cache_salt))
 
     def path_device_indices(self, node: Node) -> torch.Tensor:
         return self._indices(self.cache.tree.path_pages(node))
