@@ -83,7 +83,7 @@ class KnownPrefixes:
             space = self._new(0, b"", seed, b"")
             self._spaces[namespace] = space
             self._held += len(namespace)
-            lines.append([SPACE, space.id, shorten(seed)])
+            lines.append([SPACE, space.id, shorten(seed) if namespace else ""])
         return space
 
     def _grow(self, parent: Segment, at: int, tokens: bytes, lines: list[Line]) -> Segment:

@@ -169,9 +169,9 @@ class RecordingCache(HybridPrefixCache):
         why = tuple((m.reason.value, m.tokens, m.upto, m.age, m.by) for m in missed)
         self._put(("asked", monotonic(), name, prompt, usable, branch, why))
 
-    def note_ended(self, name: str, cached: int, answered: int, how: str) -> None:
-        """A request gave its row back; `cached` tokens by the server's own count."""
-        self._put(("ended", monotonic(), name, cached, answered, how))
+    def note_ended(self, name: str, row: int, cached: int, answered: int, how: str) -> None:
+        """A request gives its row back; `cached` tokens by the server's own count."""
+        self._put(("ended", monotonic(), name, row, cached, answered, how))
         self._put(("sizes", monotonic(), sizes_of(self)))
 
 

@@ -77,8 +77,8 @@ CALLS = {
 NOTES = {
     "asked": Verb((Kind.NAME, _INT, _INT, _MAYBE), (Kind.MISSES,)),
     # The latest match was for this request: prompt, usable, branch point; why not more.
-    "ended": Verb((Kind.NAME, _INT, _INT, Kind.TEXT)),
-    # It gave its row back: cached tokens by the server's own count, answered tokens, how.
+    "ended": Verb((Kind.NAME, _INT, _INT, _INT, Kind.TEXT)),
+    # It gave its row back: row, cached tokens by the server's count, answered tokens, how.
     "sizes": Verb((), (Kind.INTS,)),  # see `recording.SIZES`
 }
 """What the calls were for, and how large everything is now and then."""
@@ -88,7 +88,7 @@ GAP = "gap"
 VERBS = {**CALLS, **NOTES, GAP: Verb((_INT,))}
 
 SPACE = "space"
-"""`["space", id, hash]`: a namespace, the start of paths."""
+"""`["space", id, hash]`: a namespace, the start of paths; the hash of the usual one is empty."""
 SEGMENT = "seg"
 """`["seg", id, parent, page, hashes]`: pages behind page `page` of the path to a parent."""
 FORGET = "forget"

@@ -92,9 +92,9 @@ def _misses(value: Any) -> tuple[tuple[str, int, int, int | None, str], ...]:
         raise ValueError("arrays of reason, tokens, depth, age, policy are needed")
     out = []
     for reason, tokens, upto, age, by in value:
-        if reason not in _REASONS:
-            raise ValueError(f"no such reason: {str(reason)[:40]!r}")
-        out.append((_text(reason), _integer(tokens), _integer(upto), _maybe(age), _text(by)))
+        if _text(reason) not in _REASONS:
+            raise ValueError(f"no such reason: {reason[:40]!r}")
+        out.append((reason, _integer(tokens), _integer(upto), _maybe(age), _text(by)))
     return tuple(out)
 
 

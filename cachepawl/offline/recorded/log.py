@@ -59,9 +59,11 @@ class Log:
         number = self.header.line
         for path, header in self._files():
             self.parts.append(path)
-            if header.line < number or header.line > number and self.complete:
-                raise InputError(f"{path}:1: line {header.line}, after {number} lines of calls")
-            number = header.line
+            if header.line != number or self.complete:
+                raise InputError(
+                    f"{path}:1: begins with call {header.line}, the part before ends with call "
+                    f"{number}; copy that part again"
+                )
             for entry in self._entries(path, header):
                 number = entry.number + 1
                 yield entry
@@ -135,10 +137,11 @@ def _header(path: Path) -> Header:
 
 
 def _later(path: Path) -> Iterator[Path]:
-    """FILE.N + 1 and so on after FILE.N, as far as there are files."""
-    stem, _, last = path.name.rpartition(".")
-    numbered = last.isascii() and last.isdigit() and stem and path.with_name(stem).name == stem
-    base, number = (stem, int(last)) if numbered else (path.name, 0)
+    """FILE.1 and so on after FILE, FILE.N + 1 and so on after FILE.N, as far as there are files."""
+    base, number = path.name, 0
+    stem, _, last = base.rpartition(".")
+    if not path.with_name(f"{base}.1").is_file() and stem and last.isascii() and last.isdigit():
+        base, number = stem, int(last)
     while (later := path.with_name(f"{base}.{number + 1}")).is_file():
         yield later
         number += 1

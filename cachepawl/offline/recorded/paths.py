@@ -72,7 +72,7 @@ class Paths:
 
     def add_space(self, number: int, name: str) -> None:
         """A namespace.  ValueError says what is wrong with it."""
-        self._new(number, Segment(None, 0, 0, b"", _hashes(name)))
+        self._new(number, Segment(None, 0, 0, b"", _hashes(name) if name else b""))
 
     def add_segment(self, number: int, parent: int, first: int, hashes: str) -> None:
         """Pages behind page `first` of the path to `parent`.  ValueError as above."""
