@@ -21,8 +21,8 @@ from cachepawl.pool.arena import Arena
 from cachepawl_launch.adapter import CachepawlPrefixCache
 from cachepawl_launch.decisions import DecisionLog
 from cachepawl_launch.pools import ArenaHybridKVPool, ArenaMHAPool
-from cachepawl_launch.report import describe_cache
 from cachepawl_launch.recorder import Recorder, records_here
+from cachepawl_launch.report import describe_cache
 from cachepawl_launch.request_pools import ArenaHybridRowPool, ArenaRowPool
 from cachepawl_launch.shapes import dtypes_of
 from cachepawl_launch.sizing import ArenaSizer
