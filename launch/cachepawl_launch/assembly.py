@@ -64,7 +64,7 @@ class Assembly:
             page_cap=size.page_cap,
             state_cap=size.state_cap,
         )
-        if self.options.trace and records_here():
+        if self.options.trace is not None and records_here():
             self.recorder = Recorder(self.cache)
             self.cache = self.recorder.cache
         if self.options.poison_freed:
