@@ -4,7 +4,8 @@ Two parts.  *Calls*: the tree rows of `benchmarks.run` through SGLang's interfac
 median CPU time of the scheduler's thread for one call, with the real queue, thread, pipe and
 writer process at work.  *Requests*: conversations served through the cache's verbs, decode
 steps and notes included, off and on in turn; wall time a request, the sender's thread (which
-takes the interpreter's lock from the scheduler's) included, and bytes of the log a request.
+takes the interpreter's lock from the scheduler's) included, the cyclic garbage collector off;
+and bytes of the log a request.
 A recording that lost a line, or does not run again as it was, is an error.
 """
 
@@ -31,7 +32,7 @@ ANSWER = 256
 """Tokens of an answer."""
 TOGETHER = 16
 """Requests that decode side by side."""
-ROUNDS = 5
+ROUNDS = 9
 QUEUE_BYTES = 1 << 30
 """For the calls: a tree is filled as fast as it can be, which no server does."""
 
@@ -178,9 +179,12 @@ def measure_requests(page: int, folder: Path) -> dict[str, Any]:
 
 
 def _seconds(cache: Any, batches: list[list[Any]], *, note: bool) -> float:
-    start = time.perf_counter()
-    serve(cache, batches, note=note)
-    return time.perf_counter() - start
+    from benchmarks.clock import collector_off
+
+    with collector_off():
+        start = time.perf_counter()
+        serve(cache, batches, note=note)
+        return time.perf_counter() - start
 
 
 def _must_be_right(path: Path, cache: Any, plain: Any) -> None:
