@@ -24,17 +24,17 @@ class Future:
         for request in range(len(runs.last)):
             for run in runs.path(request):
                 self._passes[run].append(request)
-        self._states: list[list[int]] = [[] for _ in runs.end]
+        self._states: list[dict[int, int]] = [{} for _ in runs.end]
+        """Of each run, depths of states and who holds them."""
 
-    def note_state(self, run: int, depth: int) -> None:
-        """The cache has a state there."""
-        if depth not in self._states[run]:
-            self._states[run].append(depth)
+    def note_state(self, run: int, depth: int, holder: int) -> None:
+        """The cache has a state there; `holder` names what holds it."""
+        self._states[run][depth] = holder
 
-    def drop_state(self, run: int, depth: int) -> None:
-        """It has none there any more."""
-        if depth in self._states[run]:
-            self._states[run].remove(depth)
+    def drop_state(self, run: int, depth: int, holder: int) -> None:
+        """This holder has it no more; another one may."""
+        if self._states[run].get(depth) == holder:
+            del self._states[run][depth]
 
     def next_use(self, run: int, depth: int, now: int) -> float:
         """The first request after `now` that would start from here; NEVER if none will.
@@ -59,9 +59,8 @@ class Future:
         limit = self.runs.limit(request)
         below = self.runs.last[request]
         while below != ROOT:
-            for state in self._states[below]:
-                if depth < state <= limit:
-                    return True
+            if any(depth < state <= limit for state in self._states[below]):
+                return True
             if below == run:
                 return False
             below = self.runs.parent[below]
