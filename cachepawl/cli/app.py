@@ -12,6 +12,7 @@ COMMANDS = {
     "diagnose-vllm": "What a vLLM cache plan reserves, fills and wastes.",
     "plan": "What a model's cache holds on given GPUs: static split against one budget.",
     "info": "Versions and devices: what to put into a bug report.",
+    "replay": "A trace through the cache that serves: hits, misses, memory, over time.",
 }
 """Names and one-line helps; the command NAME is `command` in the module `cachepawl.cli.NAME`."""
 
