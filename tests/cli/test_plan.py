@@ -100,6 +100,7 @@ def test_the_table(capsys: pytest.CaptureFixture[str]) -> None:
     assert "an estimate" in text
     assert "80B parameters by its name" in text
     assert "best for 65,536 tokens" in text
+    assert "arena runs 8 and keeps " in text
 
 
 def test_files(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -45,7 +45,10 @@ def _over_context(c: Comparison) -> Plot:
     data = [_line(name, [w.context for w in loads], held) for name, held in lines.items()]
     title = f"{c.model.name}, {c.place.name}: conversations held over their length"
     shared = f", {share:.0%} of it shared" if share else ""
-    note = f"Up to {first.running} running, the rest cached{shared}."
+    note = (
+        f"As many of {first.running} as a layout runs at once, and what it keeps beside "
+        f"them{shared}."
+    )
     return Plot(title, _figure(data, "tokens a conversation"), note)
 
 
