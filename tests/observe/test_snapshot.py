@@ -128,8 +128,9 @@ def test_a_whole_picture_has_every_node_and_every_frame(cache: HybridPrefixCache
 
 @settings(max_examples=100, deadline=None)
 @given(small_caches(), LIMITS)
-def test_what_is_shown_is_what_holds_most(cache: HybridPrefixCache, most: int) -> None:
-    """And a summary is only where something had to be left out."""
+def test_a_summary_is_where_something_had_to_be_left_out(
+    cache: HybridPrefixCache, most: int
+) -> None:
     entries = snapshot(cache, most_nodes=most)["tree"]["entries"]
     for i, entry in enumerate(entries):
         above = entries[entry["parent"]] if entry["parent"] >= 0 else None
@@ -140,12 +141,30 @@ def test_what_is_shown_is_what_holds_most(cache: HybridPrefixCache, most: int) -
     assert len(summaries) == len(set(summaries))
     if cache.tree.num_nodes <= most:
         assert not summaries
-    tops = [node for node in cache.tree.root.children.values() if not node.children]
-    shown = [e["tokens"] for e in entries if e["parent"] == -1 and e["nodes"] == 1]
-    if len(tops) == len(cache.tree.root.children) and len(shown) < len(tops) and shown:
-        # A tree of leaves alone, without states: the longest ones.
-        if not any(node.state is not None for node in tops):
-            assert sorted(shown) == sorted(n.end for n in tops)[-len(shown) :]
+
+
+def test_what_holds_most_is_shown() -> None:
+    """Bytes of KV and of states, below a node as well."""
+    small = SmallCache(1, 400, 2)
+    texts = [[1] * 9, [2], [3] * 7, *([4, 4, i] for i in range(5)), [5, 5], [6] * 8]
+    for text in texts:
+        small.admit(0, text)
+        # A state is as large as two tokens here; only [5, 5] gets one.
+        small.finish(small.running[-1], 1 if text == [5, 5] else 0)
+    entries = snapshot(small.cache, most_nodes=7)["tree"]["entries"]
+    assert [(e["parent"], e["nodes"], e["tokens"], e["states"]) for e in entries] == [
+        (-1, 1, 9, 0),
+        (-1, 1, 1, 0),
+        (-1, 1, 7, 0),
+        (-1, 1, 2, 0),
+        (3, 5, 5, 0),
+        (-1, 1, 2, 1),
+        (-1, 1, 8, 0),
+    ]
+    entries = snapshot(small.cache, most_nodes=4)["tree"]["entries"]
+    assert [e["tokens"] for e in entries if e["nodes"] == 1] == [9, 7, 8]
+    (rest,) = (e for e in entries if e["nodes"] > 1)
+    assert (rest["nodes"], rest["tokens"], rest["states"], rest["end"]) == (8, 1 + 7 + 2, 1, 3)
 
 
 def grown(leaves: int) -> HybridPrefixCache:
