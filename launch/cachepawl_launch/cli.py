@@ -73,6 +73,11 @@ def parser() -> argparse.ArgumentParser:
         help="never end a prefill chunk early to take one more snapshot",
     )
     p.add_argument(
+        "--cachepawl-map",
+        action="store_true",
+        help="serve pictures of the cache at /cachepawl/map, for `cachepawl map --url`",
+    )
+    p.add_argument(
         "--cachepawl-dry-run", action="store_true", help="print what the budget holds, and stop"
     )
     p.add_argument(
@@ -129,6 +134,7 @@ def options_of(ours: argparse.Namespace) -> Options:
         policy=ours.cachepawl_policy,
         check_level=ours.cachepawl_check_level,
         split_prefill=not ours.cachepawl_no_split_prefill,
+        map=ours.cachepawl_map,
         poison_freed=ours.cachepawl_poison_freed,
         corrupt_restored_state=ours.cachepawl_corrupt_restored_state,
         decision_log=ours.cachepawl_decision_log,
@@ -195,6 +201,7 @@ def _launch(ours: argparse.Namespace, theirs: list[str]) -> int:
     from sglang.srt.arg_groups.overrides import resolving_view
     from sglang.srt.plugins import load_plugins
 
+    from cachepawl_launch import map_route
     from cachepawl_launch.install import check_sglang
     from cachepawl_launch.preview import preview, show
     from cachepawl_launch.refusals import notices, refuse_flags
@@ -211,6 +218,8 @@ def _launch(ours: argparse.Namespace, theirs: list[str]) -> int:
         server_args.resolve_once()
     view = resolving_view(server_args)
     refuse_flags(view, BACKEND)  # as resolved
+    if options.map:
+        map_route.refuse_processes(view)
     for line in notices(view, flag_names(theirs)):
         console.print(f"cachepawl: {line}")
     if not ours.cachepawl_dry_run:
@@ -219,7 +228,11 @@ def _launch(ours: argparse.Namespace, theirs: list[str]) -> int:
         capacity = preview(server_args, view, options)
     console.print(f"cachepawl {__version__}")
     show(capacity, console)
-    return 0 if ours.cachepawl_dry_run else _run(server_args)
+    if ours.cachepawl_dry_run:
+        return 0
+    if options.map:
+        map_route.add()
+    return _run(server_args)
 
 
 def _parse(theirs: list[str], cpu: bool) -> Any:
