@@ -77,6 +77,10 @@ class HybridPrefixCache:
         """
         return self.tree.match(key, limit)
 
+    def touch(self, key: Key) -> None:
+        """Make the KV on a key's path the newest; states stay as they are."""
+        self.tree.touch(key)
+
     def lock(self, node: Node) -> Lock:
         """Keep the path's KV and the node's state until `unlock`."""
         receipt, pinned = self.tree.lock(node)

@@ -30,7 +30,7 @@ from cachepawl.types import Key, Runs, namespace_of
 from cachepawl_launch.decisions import DecisionLog
 from cachepawl_launch.indices import token_ids
 from cachepawl_launch.kv_events import published
-from cachepawl_launch.lookups import Lookup, Lookups
+from cachepawl_launch.lookups import Ending, Lookup, Lookups
 from cachepawl_launch.snapshots import SnapshotPlan
 from cachepawl_launch.states import NoStates, make_handover
 
@@ -60,6 +60,7 @@ class CachepawlPrefixCache(BasePrefixCache):
         check_level: int,
         split_prefill: bool,
         decisions: DecisionLog | None = None,
+        lookups: Lookups | None = None,
     ) -> None:
         params = context.params
         self.req_to_token_pool = params.req_to_token_pool
@@ -74,7 +75,7 @@ class CachepawlPrefixCache(BasePrefixCache):
         )
         splits = split_prefill and not isinstance(self.handover, NoStates)
         self.plan = SnapshotPlan(self.handover.grid, splits)
-        self.lookups = Lookups()
+        self.lookups = lookups or Lookups()
         self._decisions = decisions
         self._latest: Lookup | None = None
         self._drop_prefix_of: str | None = None
@@ -136,7 +137,7 @@ class CachepawlPrefixCache(BasePrefixCache):
         )
 
     def touch_prefix(self, key: Any) -> None:
-        self.cache.tree.touch(self._key(key.token_ids, key.extra_key, key.cache_salt))
+        self.cache.touch(self._key(key.token_ids, key.extra_key, key.cache_salt))
 
     def path_device_indices(self, node: Node) -> torch.Tensor:
         return self._indices(self.cache.tree.path_pages(node))
@@ -222,7 +223,7 @@ class CachepawlPrefixCache(BasePrefixCache):
             self.req_to_token_pool.free_mamba_cache(req)
         if req.rid == self._drop_prefix_of:
             self._drop_prefix_of = None
-        self.lookups.end(req.rid, self.cache.counters)
+        self.lookups.end(req.rid, self.cache.counters, _ending(req))
         self._log("release", checkpointed, self.cache.frames.kv_pages, self.cache.frames.states)
 
     # -- eviction ----------------------------------------------------------------------
@@ -332,6 +333,12 @@ class CachepawlPrefixCache(BasePrefixCache):
         if self._decisions is not None:
             c = self.cache.counters
             self._decisions.write(*words, c.evicted_tokens, c.evicted_states, c.admissions_refused)
+
+
+def _ending(req: Any) -> Ending:
+    reason = req.finished_reason
+    how = "retracted" if reason is None else str(reason.to_json()["type"])
+    return Ending(req.kv.req_pool_idx, req.cached_tokens, len(req.output_ids), how)
 
 
 def _merged(ranges: list[tuple[int, int]]) -> list[tuple[int, int]]:

@@ -23,6 +23,7 @@ from cachepawl_launch.adapter import CachepawlPrefixCache
 from cachepawl_launch.decisions import DecisionLog
 from cachepawl_launch.pools import ArenaHybridKVPool, ArenaMHAPool
 from cachepawl_launch.report import describe_cache
+from cachepawl_launch.recorder import Recorder, records_here
 from cachepawl_launch.request_pools import ArenaHybridRowPool, ArenaRowPool
 from cachepawl_launch.shapes import dtypes_of
 from cachepawl_launch.sizing import ArenaSizer
@@ -41,6 +42,7 @@ class Assembly:
         self.arena: Arena | None = None
         self.cache: HybridPrefixCache | None = None
         self.tree_cache: CachepawlPrefixCache | None = None
+        self.recorder: Recorder | None = None
 
     # -- pools ------------------------------------------------------------------------
 
@@ -63,6 +65,9 @@ class Assembly:
             page_cap=size.page_cap,
             state_cap=size.state_cap,
         )
+        if self.options.trace and records_here():
+            self.recorder = Recorder(self.cache)
+            self.cache = self.recorder.cache
         if self.options.poison_freed:
             if self.arena.raw.device.type != "cpu":
                 raise refuse("--cachepawl-poison-freed writes beside running kernels: CPU only")
@@ -132,7 +137,10 @@ class Assembly:
             check_level=self.options.check_level,
             split_prefill=self.options.split_prefill,
             decisions=DecisionLog(Path(f"{log}.{context.tp_rank}")) if log else None,
+            lookups=self.recorder.lookups if self.recorder else None,
         )
+        if self.recorder:
+            self.recorder.start(self.options, self.tree_cache, context)
         logger.info("cachepawl: tree, pools and patches are in use")
         return self.tree_cache
 

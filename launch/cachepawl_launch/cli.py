@@ -19,6 +19,7 @@ from rich.console import Console
 from cachepawl import __version__
 from cachepawl.config import BACKEND, ENVIRONMENT, Options, make_options
 from cachepawl.errors import CachepawlError, ConfigError
+from cachepawl.record.parts import check_folder
 from cachepawl_launch.cpu.flags import platform_args, serve_env
 from cachepawl_launch.cpu.platform_name import PLATFORM_NAME
 
@@ -76,6 +77,23 @@ def parser() -> argparse.ArgumentParser:
         "--cachepawl-map",
         action="store_true",
         help="serve pictures of the cache at /cachepawl/map, for `cachepawl map --url`",
+    )
+    p.add_argument(
+        "--cachepawl-trace",
+        metavar="FILE",
+        help="record every call that changes the cache; a name in .gz or .zst is compressed",
+    )
+    p.add_argument(
+        "--cachepawl-trace-mb",
+        type=float,
+        default=1024.0,
+        metavar="MB",
+        help="size of FILE after which FILE.1 is begun, and so on, in MiB",
+    )
+    p.add_argument(
+        "--cachepawl-trace-salt",
+        metavar="TEXT",
+        help="salt of the recording's hashes, for logs to be compared (default: random)",
     )
     p.add_argument(
         "--cachepawl-dry-run", action="store_true", help="print what the budget holds, and stop"
@@ -138,6 +156,9 @@ def options_of(ours: argparse.Namespace) -> Options:
         poison_freed=ours.cachepawl_poison_freed,
         corrupt_restored_state=ours.cachepawl_corrupt_restored_state,
         decision_log=ours.cachepawl_decision_log,
+        trace=ours.cachepawl_trace and str(Path(ours.cachepawl_trace).absolute()),
+        trace_mb=ours.cachepawl_trace_mb,
+        trace_salt=ours.cachepawl_trace_salt,
         allow_other_sglang=ours.cachepawl_allow_other_sglang,
     )
 
@@ -158,6 +179,8 @@ def _help() -> int:
 def prepare_environment(ours: argparse.Namespace) -> None:
     """Set what children inherit; ConfigError when they could not load the plugin."""
     options = options_of(ours)
+    if options.trace:
+        check_folder(Path(options.trace))
     if ours.cachepawl_cpu:
         os.environ.update(serve_env())
     allowed = os.environ.get("SGLANG_PLUGINS", "")
