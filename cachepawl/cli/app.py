@@ -10,6 +10,7 @@ from cachepawl import __version__
 
 COMMANDS = {
     "info": "Versions and devices: what to put into a bug report.",
+    "map": "Draw a cache, live or recorded: the tree, and the arena's frames by owner.",
 }
 """Names and one-line helps; the command NAME is `command` in the module `cachepawl.cli.NAME`."""
 

@@ -1,0 +1,171 @@
+"""The three drawings of a map: where the bytes are, the tree, the frames."""
+
+from __future__ import annotations
+
+from cachepawl.observe.cells import KINDS
+from cachepawl.offline.map.kinds import LOOKS, bytes_text, counted, share_text
+from cachepawl.offline.map.picture import Entry, Picture
+from cachepawl.offline.map.rows import Placed, place
+from cachepawl.offline.map.svg import FONT, Canvas, fitting, on
+from cachepawl.offline.map.words import cell_words, entry_words
+
+WIDTH = 1100.0
+TITLE = 26.0
+"""Pixels that a title takes."""
+ROW = 18.0
+LEAST_ROW = 5.0
+TREE_HEIGHT = 1500.0
+"""Of the rows, as long as they can be so low."""
+STATE = 5.0
+"""Width of the mark of a state, at the end of its node."""
+COLUMNS = 64
+"""Cells of frames in a row."""
+
+
+def draw_bytes(picture: Picture) -> Canvas:
+    """One bar of the whole arena, and what its colours mean."""
+    columns, line = 3, 20.0
+    lines = -(-len(KINDS) // columns)
+    canvas = Canvas(WIDTH, TITLE + 34 + lines * line, "bytes of the arena by what they hold")
+    canvas.words(0, 14, f"The arena: {bytes_text(picture.total_bytes)}", "ink title")
+    at = 0.0
+    for kind, size in picture.bytes.items():
+        width = WIDTH * size / picture.total_bytes
+        text = f"{LOOKS[kind].label}: {bytes_text(size)}"
+        share = share_text(size, picture.total_bytes)
+        if size:
+            canvas.group(f"{text} ({share})")
+            canvas.box(at, TITLE, width, 22, kind)
+            canvas.words(at + 4, TITLE + 15, fitting(width, share), on(kind))
+            at += width
+    canvas.ungroup()
+    canvas.box(0, TITLE, WIDTH, 22, "frame")
+    for i, kind in enumerate(KINDS):
+        column, row = divmod(i, lines)
+        x, y = column * WIDTH / columns, TITLE + 34 + row * line
+        canvas.box(x, y, 12, 12, kind)
+        size = picture.bytes[kind]
+        canvas.words(x + 18, y + 10, LOOKS[kind].label, "ink" if size else "soft")
+        text = f"{bytes_text(size)}, {share_text(size, picture.total_bytes)}" if size else "none"
+        canvas.words(x + 340, y + 10, text, "soft", end=True)
+    return canvas
+
+
+def draw_tree(picture: Picture) -> Canvas:
+    """Edges from left to right to scale in tokens, leaves below each other."""
+    tree = picture.tree
+    placed = place(tree)
+    rows = max((spot.bottom for spot in placed), default=0)
+    row = min(ROW, max(LEAST_ROW, TREE_HEIGHT // max(rows, 1)))
+    longest = max((entry.end for entry in tree.entries), default=1)
+    gutter = 62.0 if any(entry.namespace for entry in tree.entries) else 0.0
+    top = TITLE + 40
+    canvas = Canvas(WIDTH, top + rows * row + 4, "the tree, to scale in tokens")
+    canvas.words(0, 14, _tree_title(picture), "ink title")
+    _tree_legend(canvas, picture)
+    scale = (WIDTH - gutter - 2) / longest
+    for tick in _ticks(longest):
+        x = gutter + tick * scale
+        canvas.box(x, top - 5, 1, rows * row + 5, "line")
+        canvas.words(min(x + 3, WIDTH - 60), top - 4, f"{tick:,}", "soft")
+    for spot in placed:
+        y, height = top + spot.top * row, (spot.bottom - spot.top) * row - 1
+        _draw_entry(canvas, spot, gutter + spot.entry.start * scale, y, scale, height)
+        if spot.entry.namespace and height >= FONT - 1:
+            canvas.ungroup()
+            canvas.words(0, y + FONT, spot.entry.namespace, "soft")
+    return canvas
+
+
+def _tree_title(picture: Picture) -> str:
+    tree = picture.tree
+    title = f"The tree: {counted(tree.nodes, 'node')}, {counted(tree.total('tokens'), 'token')}"
+    if len(tree.entries) < tree.nodes:
+        single = sum(not entry.is_summary for entry in tree.entries)
+        title += f"; the {single:,} with most bytes are drawn, the rest is summed up"
+    return title
+
+
+def _tree_legend(canvas: Canvas, picture: Picture) -> None:
+    y = TITLE
+    canvas.box(0, y, 30, 11, "kv_evictable")
+    canvas.words(36, y + 10, "evictable", "soft")
+    canvas.box(110, y, 30, 11, "kv_locked")
+    canvas.words(146, y + 10, "locked", "soft")
+    canvas.box(210, y, 25, 11, "kv_evictable")
+    canvas.box(235, y, STATE, 11, "states_locked")
+    canvas.words(246, y + 10, "ends with a state", "soft")
+    canvas.box(360, y, 30, 11, "kv_evictable faint")
+    canvas.box(360, y, 30, 11, "many")
+    canvas.words(396, y + 10, "several nodes, up to the deepest", "soft")
+    canvas.words(WIDTH, y + 10, "tokens from the start of the prompt", "soft", end=True)
+
+
+def _draw_entry(
+    canvas: Canvas, spot: Placed, x: float, y: float, scale: float, height: float
+) -> None:
+    entry = spot.entry
+    width = max(2.0, (entry.end - entry.start) * scale - 1)
+    canvas.group("; ".join(entry_words(entry)))
+    firm = "kv_locked" if entry.locked_tokens == entry.tokens else "kv_evictable"
+    if entry.is_summary:
+        part = width * entry.locked_tokens / entry.tokens
+        canvas.box(x, y, part, height, "kv_locked faint")
+        canvas.box(x + part, y, width - part, height, "kv_evictable faint")
+        canvas.box(x, y, width, height, "many")
+        firm = "kv_evictable"
+    else:
+        canvas.box(x, y, width, height, firm)
+        if entry.states:
+            mark = min(STATE, width)
+            look = "states_locked" if entry.locked_states else "states_evictable"
+            canvas.box(x + width - mark, y, mark, height, look)
+    if height >= FONT:
+        text = fitting(width - STATE, *_labels(entry))
+        canvas.words(x + 4, y + min(height, ROW) / 2 + FONT / 2 - 1.5, text, on(firm))
+
+
+def _labels(entry: Entry) -> tuple[str, ...]:
+    if not entry.is_summary:
+        long = counted(entry.tokens, "token")
+        if entry.kv_locks:
+            return f"{long}, {counted(entry.kv_locks, 'lock')}", long, f"{entry.tokens:,}"
+        return long, f"{entry.tokens:,}"
+    nodes, tokens = f"{entry.nodes:,} nodes", counted(entry.tokens, "token")
+    return f"{nodes}, {tokens}, {counted(entry.states, 'state')}", f"{nodes}, {tokens}", nodes
+
+
+def _ticks(longest: int) -> list[int]:
+    """Some round depths."""
+    step = 1
+    while longest / step > 8:
+        step *= 2
+    return list(range(0, longest + 1, step))
+
+
+def draw_frames(picture: Picture) -> Canvas:
+    """Cells in the arena's order, filled from below by what they hold."""
+    cells, each = picture.cells.bytes, picture.cells.frames_each
+    gutter, pitch = 58.0, 16.0
+    lines = -(-len(cells) // COLUMNS)
+    canvas = Canvas(WIDTH, TITLE + lines * pitch, "the arena's frames")
+    frame = (
+        f"{counted(picture.geometry.frames, 'frame')} of {bytes_text(picture.geometry.frame_bytes)}"
+    )
+    title = f"The frames: {frame}" + (f", {each:,} in a cell" if each > 1 else "")
+    canvas.words(0, 14, title, "ink title")
+    for line in range(lines):
+        y = TITLE + line * pitch
+        canvas.words(gutter - 8, y + 11, f"{line * COLUMNS * each:,}", "soft", end=True)
+    for i, cell in enumerate(cells):
+        line, column = divmod(i, COLUMNS)
+        x, bottom = gutter + column * pitch, TITLE + line * pitch + 14
+        canvas.group(cell_words(picture, i))
+        canvas.box(x, bottom - 14, 14, 14, "frame")
+        at = bottom
+        for kind, size in zip(KINDS, cell, strict=True):
+            height = 14 * size / sum(cell)
+            at -= height
+            if kind != "free":
+                canvas.box(x, at, 14, height, kind)
+    return canvas
