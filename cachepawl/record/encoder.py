@@ -76,4 +76,3 @@ class Encoder:
 def header_line(setup: dict[str, Any], run: str, part: int, at: int, lines: int) -> str:
     """The first line of a part: the setup, and where in the recording it begins."""
     return _dumps({**setup, "run": run, "part": part, "at": at, "line": lines}) + "\n"
-

@@ -29,6 +29,8 @@ def check_folder(path: Path) -> None:
     try:
         if path.is_dir():
             raise IsADirectoryError(21, "is a directory; name a file")
+        with contextlib.suppress(FileNotFoundError):
+            path.lstat()
         with tempfile.TemporaryFile(dir=path.parent):
             pass
     except (OSError, ValueError) as error:

@@ -78,9 +78,7 @@ def by_name(ended: list[RecordedRequest], names: list[str]) -> dict[str, Recorde
     [(Cell("nemotron_h", 16), "0.0012", ".zst"), (Cell("qwen3", 1), "0.0005", "")],
     ids=str,
 )
-def test_the_log_has_the_servers_hits(
-    cell: Cell, gib: str, suffix: str, tmp_path: Path
-) -> None:
+def test_the_log_has_the_servers_hits(cell: Cell, gib: str, suffix: str, tmp_path: Path) -> None:
     path = tmp_path / f"trace{suffix}"
     more = [
         *("--cachepawl-device-gb", gib, "--cachepawl-trace", str(path)),

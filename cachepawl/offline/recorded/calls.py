@@ -6,7 +6,6 @@ Nodes and receipts go by the numbers that the log gave them.
 from __future__ import annotations
 
 
-
 from cachepawl.cache import HybridPrefixCache
 from cachepawl.errors import OutOfPages
 from cachepawl.offline.recorded.paths import Paths, Place
@@ -184,5 +183,3 @@ class Calls:
         # Frames are zeroed by whoever has them; here nobody does.
         self.cache.frames.turned_to_kv.clear()
         return (sizes_of(self.cache),)
-
-

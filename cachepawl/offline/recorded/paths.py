@@ -132,5 +132,3 @@ def _hashes(text: str) -> bytes:
     if not raw or len(raw) % HASH_BYTES:
         raise ValueError(f"{len(raw)} bytes of hashes of {HASH_BYTES} bytes each")
     return raw
-
-
