@@ -6,12 +6,10 @@ from cachepawl.observe.cells import KINDS
 from cachepawl.offline.map.kinds import LOOKS, bytes_text, counted, share_text
 from cachepawl.offline.map.picture import Entry, Picture
 from cachepawl.offline.map.rows import Placed, place
-from cachepawl.offline.map.svg import FONT, Canvas, fitting, on
+from cachepawl.offline.map.svg import CHARACTER, FONT, Canvas, fitting, on
 from cachepawl.offline.map.words import cell_words, entry_words
 
 WIDTH = 1100.0
-TITLE = 26.0
-"""Pixels that a title takes."""
 ROW = 18.0
 LEAST_ROW = 5.0
 TREE_HEIGHT = 1500.0
@@ -26,8 +24,8 @@ def draw_bytes(picture: Picture) -> Canvas:
     """One bar of the whole arena, and what its colours mean."""
     columns, line = 3, 20.0
     lines = -(-len(KINDS) // columns)
-    canvas = Canvas(WIDTH, TITLE + 34 + lines * line, "bytes of the arena by what they hold")
-    canvas.words(0, 14, f"The arena: {bytes_text(picture.total_bytes)}", "ink title")
+    title = f"The arena: {bytes_text(picture.total_bytes)}"
+    canvas = Canvas(WIDTH, 34 + lines * line, title)
     at = 0.0
     for kind, size in picture.bytes.items():
         width = WIDTH * size / picture.total_bytes
@@ -35,14 +33,14 @@ def draw_bytes(picture: Picture) -> Canvas:
         share = share_text(size, picture.total_bytes)
         if size:
             canvas.group(f"{text} ({share})")
-            canvas.box(at, TITLE, width, 22, kind)
-            canvas.words(at + 4, TITLE + 15, fitting(width, share), on(kind))
+            canvas.box(at, 0, width, 22, kind)
+            canvas.words(at + 4, 15, fitting(width, share), on(kind))
             at += width
     canvas.ungroup()
-    canvas.box(0, TITLE, WIDTH, 22, "frame")
+    canvas.box(0, 0, WIDTH, 22, "frame")
     for i, kind in enumerate(KINDS):
         column, row = divmod(i, lines)
-        x, y = column * WIDTH / columns, TITLE + 34 + row * line
+        x, y = column * WIDTH / columns, 34 + row * line
         canvas.box(x, y, 12, 12, kind)
         size = picture.bytes[kind]
         canvas.words(x + 18, y + 10, LOOKS[kind].label, "ink" if size else "soft")
@@ -59,46 +57,53 @@ def draw_tree(picture: Picture) -> Canvas:
     row = min(ROW, max(LEAST_ROW, TREE_HEIGHT // max(rows, 1)))
     longest = max((entry.end for entry in tree.entries), default=1)
     gutter = 62.0 if any(entry.namespace for entry in tree.entries) else 0.0
-    top = TITLE + 40
-    canvas = Canvas(WIDTH, top + rows * row + 4, "the tree, to scale in tokens")
-    canvas.words(0, 14, _tree_title(picture), "ink title")
-    _tree_legend(canvas, picture)
+    top = 40.0
+    canvas = Canvas(WIDTH, top + rows * row + 4, _tree_title(picture))
+    _tree_legend(canvas)
     scale = (WIDTH - gutter - 2) / longest
     for tick in _ticks(longest):
         x = gutter + tick * scale
         canvas.box(x, top - 5, 1, rows * row + 5, "line")
         canvas.words(min(x + 3, WIDTH - 60), top - 4, f"{tick:,}", "soft")
+    if gutter:
+        canvas.words(gutter - 8, top - 4, "namespace", "soft", end=True)
     for spot in placed:
         y, height = top + spot.top * row, (spot.bottom - spot.top) * row - 1
         _draw_entry(canvas, spot, gutter + spot.entry.start * scale, y, scale, height)
-        if spot.entry.namespace and height >= FONT - 1:
+        if gutter and spot.entry.namespace is not None and height >= FONT - 1:
             canvas.ungroup()
-            canvas.words(0, y + FONT, spot.entry.namespace, "soft")
+            canvas.words(gutter - 8, y + FONT, spot.entry.namespace or "none", "soft", end=True)
     return canvas
 
 
 def _tree_title(picture: Picture) -> str:
     tree = picture.tree
-    title = f"The tree: {counted(tree.nodes, 'node')}, {counted(tree.total('tokens'), 'token')}"
+    title = (
+        f"The tree: {counted(tree.nodes, 'node')}, {counted(tree.total('tokens'), 'token')}, "
+        f"{counted(tree.total('states'), 'state')}"
+    )
     if len(tree.entries) < tree.nodes:
         single = sum(not entry.is_summary for entry in tree.entries)
         title += f"; the {single:,} with most bytes are drawn, the rest is summed up"
     return title
 
 
-def _tree_legend(canvas: Canvas, picture: Picture) -> None:
-    y = TITLE
-    canvas.box(0, y, 30, 11, "kv_evictable")
-    canvas.words(36, y + 10, "evictable", "soft")
-    canvas.box(110, y, 30, 11, "kv_locked")
-    canvas.words(146, y + 10, "locked", "soft")
-    canvas.box(210, y, 25, 11, "kv_evictable")
-    canvas.box(235, y, STATE, 11, "states_locked")
-    canvas.words(246, y + 10, "ends with a state", "soft")
-    canvas.box(360, y, 30, 11, "kv_evictable faint")
-    canvas.box(360, y, 30, 11, "many")
-    canvas.words(396, y + 10, "several nodes, up to the deepest", "soft")
-    canvas.words(WIDTH, y + 10, "tokens from the start of the prompt", "soft", end=True)
+def _tree_legend(canvas: Canvas) -> None:
+    x = 0.0
+    for text, looks in (
+        ("evictable", ("kv_evictable",)),
+        ("locked", ("kv_locked",)),
+        ("ends with a state", ("kv_evictable", "states_evictable")),
+        ("with a locked one", ("kv_locked", "states_locked")),
+        ("several nodes, up to the deepest", ("kv_evictable faint", "many")),
+    ):
+        canvas.box(x, 0, 30, 11, looks[0])
+        for look in looks[1:]:
+            width = 30 if look == "many" else STATE
+            canvas.box(x + 30 - width, 0, width, 11, look)
+        canvas.words(x + 36, 10, text, "soft")
+        x += 60 + CHARACTER * len(text)
+    canvas.words(WIDTH, 10, "tokens from the start of the prompt", "soft", end=True)
 
 
 def _draw_entry(
@@ -148,18 +153,14 @@ def draw_frames(picture: Picture) -> Canvas:
     cells, each = picture.cells.bytes, picture.cells.frames_each
     gutter, pitch = 58.0, 16.0
     lines = -(-len(cells) // COLUMNS)
-    canvas = Canvas(WIDTH, TITLE + lines * pitch, "the arena's frames")
-    frame = (
-        f"{counted(picture.geometry.frames, 'frame')} of {bytes_text(picture.geometry.frame_bytes)}"
-    )
-    title = f"The frames: {frame}" + (f", {each:,} in a cell" if each > 1 else "")
-    canvas.words(0, 14, title, "ink title")
+    g = picture.geometry
+    title = f"The frames: {g.frames:,} of {bytes_text(g.frame_bytes)}"
+    canvas = Canvas(WIDTH, lines * pitch, title + (f", {each:,} in a cell" if each > 1 else ""))
     for line in range(lines):
-        y = TITLE + line * pitch
-        canvas.words(gutter - 8, y + 11, f"{line * COLUMNS * each:,}", "soft", end=True)
+        canvas.words(gutter - 8, line * pitch + 11, f"{line * COLUMNS * each:,}", "soft", end=True)
     for i, cell in enumerate(cells):
         line, column = divmod(i, COLUMNS)
-        x, bottom = gutter + column * pitch, TITLE + line * pitch + 14
+        x, bottom = gutter + column * pitch, line * pitch + 14
         canvas.group(cell_words(picture, i))
         canvas.box(x, bottom - 14, 14, 14, "frame")
         at = bottom

@@ -24,7 +24,7 @@ LOOKS = {
     "kv_locked": Look("KV in the tree, locked", "K", "#2f7fc4", "#4b98de"),
     "kv_requests": Look("KV of running requests", "r", "#123f6e", "#b4d8fb"),
     "kv_stranded": Look("free pages beside KV", "o", "#d3d7de", "#3d4553"),
-    "states_evictable": Look("states in the tree, evictable", "s", "#f5bd78", "#87551c"),
+    "states_evictable": Look("states in the tree, evictable", "s", "#f5bd78", "#9c6324"),
     "states_locked": Look("states in the tree, locked", "S", "#d9761a", "#e18f3a"),
     "states_requests": Look("states of running requests", "Q", "#7d3a05", "#ffd6a6"),
     "padding": Look("padding behind states", "p", "#e9dccb", "#54493c"),

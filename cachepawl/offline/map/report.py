@@ -6,7 +6,7 @@ from cachepawl.offline.document import Block, Document, Drawing, Heading, Pre, R
 from cachepawl.offline.map.drawings import draw_bytes, draw_frames, draw_tree
 from cachepawl.offline.map.kinds import LOOKS, bytes_text, share_text
 from cachepawl.offline.map.picture import Picture
-from cachepawl.offline.map.svg import stack, to_text
+from cachepawl.offline.map.svg import Canvas, stack, to_text
 from cachepawl.offline.map.text import frames_text, tree_text
 from cachepawl.offline.map.words import sentence
 
@@ -25,12 +25,7 @@ def text_report(picture: Picture, title: str) -> Report:
 
 def page_report(picture: Picture, title: str) -> Report:
     """For a browser; point at a node or a cell to read about it."""
-    drawings = (
-        ("Bytes", draw_bytes(picture)),
-        ("Tree", draw_tree(picture)),
-        ("Frames", draw_frames(picture)),
-    )
-    blocks: list[Block] = [Drawing(name, to_text(canvas)) for name, canvas in drawings]
+    blocks: list[Block] = [Drawing(canvas.title, to_text(canvas)) for canvas in _drawn(picture)]
     counters = [[name.replace("_", " "), value] for name, value in picture.stats.items()]
     blocks += [Heading("Counters"), Table(["", "value"], counters)]
     return _report(picture, title, blocks)
@@ -38,7 +33,11 @@ def page_report(picture: Picture, title: str) -> Report:
 
 def svg_text(picture: Picture, title: str) -> str:
     """One SVG document with all drawings."""
-    return stack([draw_bytes(picture), draw_tree(picture), draw_frames(picture)], title)
+    return stack(_drawn(picture), title)
+
+
+def _drawn(picture: Picture) -> list[Canvas]:
+    return [draw_bytes(picture), draw_tree(picture), draw_frames(picture)]
 
 
 def _report(picture: Picture, title: str, blocks: list[Block]) -> Report:

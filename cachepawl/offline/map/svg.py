@@ -15,6 +15,10 @@ from cachepawl.offline.map.kinds import FIRM, LOOKS
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 FONT = 11
 """Pixels."""
+GAP = 18.0
+"""Pixels between drawings."""
+TITLE = 26.0
+"""Pixels that a title takes."""
 CHARACTER = 6.1
 """Pixels that a character takes at that size, on average."""
 
@@ -22,13 +26,13 @@ CHARACTER = 6.1
 class Canvas:
     """A drawing of `width` by `height` pixels."""
 
-    def __init__(self, width: float, height: float, label: str) -> None:
-        self.width, self.height = width, height
+    def __init__(self, width: float, height: float, title: str) -> None:
+        self.width, self.height, self.title = width, height, title
         size = f"{_number(width)} {_number(height)}"
         self.root = ET.Element(
             "svg",
             {"viewBox": f"0 0 {size}", "width": _number(width), "height": _number(height),
-             "class": "pawl", "role": "img", "aria-label": _clean(label)},
+             "class": "pawl", "role": "img", "aria-label": _clean(title)},
         )  # fmt: skip
         self._into = self.root
 
@@ -59,17 +63,20 @@ class Canvas:
         ET.SubElement(self._into, "text", found).text = _clean(text)
 
 
-def stack(canvases: Sequence[Canvas], label: str, gap: float = 16) -> str:
-    """One SVG document of drawings below each other."""
-    width = max(canvas.width for canvas in canvases)
-    whole = Canvas(width + 2 * gap, gap + sum(canvas.height + gap for canvas in canvases), label)
-    whole.box(0, 0, whole.width, whole.height, "paper")
-    at = gap
+def stack(canvases: Sequence[Canvas], title: str) -> str:
+    """One SVG document of drawings below each other, each under its title."""
+    width = max(canvas.width for canvas in canvases) + 2 * GAP
+    height = sum(TITLE + canvas.height + GAP for canvas in canvases) + GAP
+    whole = Canvas(width, height, title)
+    whole.box(0, 0, width, height, "paper")
+    at = GAP
     for canvas in canvases:
-        canvas.root.set("x", _number(gap))
+        whole.words(GAP, at + 14, canvas.title, "ink title")
+        at += TITLE
+        canvas.root.set("x", _number(GAP))
         canvas.root.set("y", _number(at))
         whole.root.append(canvas.root)
-        at += canvas.height + gap
+        at += canvas.height + GAP
     return to_text(whole)
 
 
