@@ -70,7 +70,7 @@ def _get(base: str, request: Request, timeout: float) -> bytes:
 
 def _reason(error: object) -> str:
     strerror = getattr(error, "strerror", None)
-    return str(strerror or error or type(error).__name__)[:200]
+    return " ".join(str(strerror or error or type(error).__name__).split())[:200]
 
 
 def _explain(base: str, error: HTTPError) -> NoReturn:

@@ -107,7 +107,7 @@ class Picture(_Strict):
     """All of it; `bytes` by `KINDS`."""
 
     format: Literal["cachepawl-map"]
-    version: Literal[1]
+    version: Annotated[int, Field(ge=VERSION, le=VERSION)]
     geometry: Geometry
     requests: Count
     bytes: dict[str, Count]
@@ -151,7 +151,10 @@ class Picture(_Strict):
     def _tree_adds_up(self) -> None:
         tree, held = self.tree, self.bytes
         locked, states = tree.total("locked_tokens"), tree.total("locked_states")
-        state = self.geometry.state_bytes
+        state, page = self.geometry.state_bytes, self.geometry.page_tokens
+        for i, entry in enumerate(tree.entries):
+            whole = entry.end % page == entry.tokens % page == 0
+            _require(whole, f"tree.entries.{i}: not whole pages of {page} tokens")
         for kind, found in (
             ("kv_locked", locked * self.token_bytes),
             ("kv_evictable", (tree.total("tokens") - locked) * self.token_bytes),
