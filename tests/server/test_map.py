@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 import requests
 from cells import ARENA_GB, LIMITS, Cell
 from harness import Client, Server, running, tokens
+
+from cachepawl.cli.main import main
 
 PATH = "/cachepawl/map"
 KEY = "only-for-the-operator"
@@ -63,10 +67,21 @@ def test_a_map_says_what_the_counters_say(mapped: Server) -> None:
 
 
 @pytest.mark.xdist_group("map")
+def test_the_command_draws_it(mapped: Server, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["map", "--url", mapped.client.base, "--format", "json", "--nodes", "3"]
+    assert main(command) == 2
+    assert "HTTP 401: the server wants its admin key" in capsys.readouterr().err
+    drawn = ask(mapped, nodes=3).json()
+    command += ["--api-key", KEY]
+    while main(command):  # not so soon after another
+        assert "HTTP 429: maps may take" in capsys.readouterr().err
+        time.sleep(0.1)
+    assert json.loads(capsys.readouterr().out) == drawn
+
+
+@pytest.mark.xdist_group("map")
 def test_a_map_of_running_requests(mapped: Server) -> None:
     """Taken while answers are written: what requests hold is on it, and all adds up."""
-    from concurrent.futures import ThreadPoolExecutor
-
     with ThreadPoolExecutor(1) as pool:
         jobs = [(tokens(500 + i, 100), 600) for i in range(3)]
         answers = pool.submit(mapped.client.generate_at_once, jobs)
