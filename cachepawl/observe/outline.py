@@ -59,7 +59,9 @@ def outline(
                 rest[at] = _entry(at, parent.end)
                 entries.append(rest[at])
             entry = rest[at]
-        _add(entry, node, kv_rank.get(node), state_rank.get(node), top=parent in index)
+        # What is locked below a node counts among its own receipts already.
+        entry["kv_locks"] += node.full_lock if parent in index else 0
+        _add(entry, node, kv_rank.get(node), state_rank.get(node))
     return entries
 
 
@@ -117,10 +119,8 @@ def _entry(parent: int, start: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _add(
-    entry: dict[str, Any], node: Node, kv_rank: int | None, state_rank: int | None, *, top: bool
-) -> None:
-    """Count a node into its entry; `top`: nothing above it is in the same entry."""
+def _add(entry: dict[str, Any], node: Node, kv_rank: int | None, state_rank: int | None) -> None:
+    """Count a node into its entry, all but its receipts."""
     parent = node.parent
     assert parent is not None
     tokens = node.end - parent.end
@@ -129,7 +129,6 @@ def _add(
     entry["end"] = max(entry["end"], node.end)
     if node.full_lock:
         entry["locked_tokens"] += tokens
-        entry["kv_locks"] += node.full_lock if top else 0  # those below are among them
         entry["state_locks"] += node.state_lock
     if node.state is not None:
         entry["states"] += 1

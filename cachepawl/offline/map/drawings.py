@@ -45,7 +45,7 @@ def draw_bytes(picture: Picture) -> Canvas:
         size = picture.bytes[kind]
         canvas.words(x + 18, y + 10, LOOKS[kind].label, "ink" if size else "soft")
         text = f"{bytes_text(size)}, {share_text(size, picture.total_bytes)}" if size else "none"
-        canvas.words(x + 340, y + 10, text, "soft", end=True)
+        canvas.words(x + 340, y + 10, text, "soft", "end")
     return canvas
 
 
@@ -56,7 +56,7 @@ def draw_tree(picture: Picture) -> Canvas:
     rows = max((spot.bottom for spot in placed), default=0)
     row = min(ROW, max(LEAST_ROW, TREE_HEIGHT // max(rows, 1)))
     longest = max((entry.end for entry in tree.entries), default=1)
-    gutter = 62.0 if any(entry.namespace for entry in tree.entries) else 0.0
+    gutter = 76.0 if any(entry.namespace for entry in tree.entries) else 0.0
     top = 40.0
     canvas = Canvas(WIDTH, top + rows * row + 4, _tree_title(picture))
     _tree_legend(canvas)
@@ -64,15 +64,16 @@ def draw_tree(picture: Picture) -> Canvas:
     for tick in _ticks(longest):
         x = gutter + tick * scale
         canvas.box(x, top - 5, 1, rows * row + 5, "line")
-        canvas.words(min(x + 3, WIDTH - 60), top - 4, f"{tick:,}", "soft")
+        at, anchor = (x - 3, "end") if x > WIDTH - 60 else (x + 3, "start")
+        canvas.words(at, top - 4, f"{tick:,}", "soft", anchor)
     if gutter:
-        canvas.words(gutter - 8, top - 4, "namespace", "soft", end=True)
+        canvas.words(gutter - 8, top - 4, "namespace", "soft", "end")
     for spot in placed:
         y, height = top + spot.top * row, (spot.bottom - spot.top) * row - 1
         _draw_entry(canvas, spot, gutter + spot.entry.start * scale, y, scale, height)
         if gutter and spot.entry.namespace is not None and height >= FONT - 1:
             canvas.ungroup()
-            canvas.words(gutter - 8, y + FONT, spot.entry.namespace or "none", "soft", end=True)
+            canvas.words(gutter - 8, y + FONT, spot.entry.namespace or "none", "soft", "end")
     return canvas
 
 
@@ -103,7 +104,7 @@ def _tree_legend(canvas: Canvas) -> None:
             canvas.box(x + 30 - width, 0, width, 11, look)
         canvas.words(x + 36, 10, text, "soft")
         x += 60 + CHARACTER * len(text)
-    canvas.words(WIDTH, 10, "tokens from the start of the prompt", "soft", end=True)
+    canvas.words(WIDTH, 10, "tokens from the start of the prompt", "soft", "end")
 
 
 def _draw_entry(
@@ -154,10 +155,10 @@ def draw_frames(picture: Picture) -> Canvas:
     gutter, pitch = 58.0, 16.0
     lines = -(-len(cells) // COLUMNS)
     g = picture.geometry
-    title = f"The frames: {g.frames:,} of {bytes_text(g.frame_bytes)}"
+    title = f"The frames: {g.frames - 1:,} of {bytes_text(g.frame_bytes)}, and the padding sink"
     canvas = Canvas(WIDTH, lines * pitch, title + (f", {each:,} in a cell" if each > 1 else ""))
     for line in range(lines):
-        canvas.words(gutter - 8, line * pitch + 11, f"{line * COLUMNS * each:,}", "soft", end=True)
+        canvas.words(gutter - 8, line * pitch + 11, f"{line * COLUMNS * each:,}", "soft", "end")
     for i, cell in enumerate(cells):
         line, column = divmod(i, COLUMNS)
         x, bottom = gutter + column * pitch, line * pitch + 14

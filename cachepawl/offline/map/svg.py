@@ -55,11 +55,11 @@ class Canvas:
                  "height": _number(height), "class": look},
             )  # fmt: skip
 
-    def words(self, x: float, y: float, text: str, look: str = "ink", end: bool = False) -> None:
-        """Text from `x` on, or up to there, on the base line `y`."""
-        found = {"x": _number(x), "y": _number(y), "class": look}
-        if end:
-            found["text-anchor"] = "end"
+    def words(
+        self, x: float, y: float, text: str, look: str = "ink", anchor: str = "start"
+    ) -> None:
+        """Text on the base line `y`; `anchor` says which end of it is at `x`."""
+        found = {"x": _number(x), "y": _number(y), "class": look, "text-anchor": anchor}
         ET.SubElement(self._into, "text", found).text = _clean(text)
 
 
