@@ -28,7 +28,7 @@ CLOSE = None
 """The last frame of a recording that is closed."""
 
 
-def pack(value: object) -> bytes:
+def pack(value: Any) -> bytes:
     """One frame."""
     data = marshal.dumps(value)
     return len(data).to_bytes(LENGTH_BYTES, "little") + data

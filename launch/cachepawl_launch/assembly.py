@@ -22,8 +22,8 @@ from cachepawl_launch import map_order
 from cachepawl_launch.adapter import CachepawlPrefixCache
 from cachepawl_launch.decisions import DecisionLog
 from cachepawl_launch.pools import ArenaHybridKVPool, ArenaMHAPool
-from cachepawl_launch.report import describe_cache
 from cachepawl_launch.recorder import Recorder, records_here
+from cachepawl_launch.report import describe_cache
 from cachepawl_launch.request_pools import ArenaHybridRowPool, ArenaRowPool
 from cachepawl_launch.shapes import dtypes_of
 from cachepawl_launch.sizing import ArenaSizer
@@ -65,7 +65,7 @@ class Assembly:
             page_cap=size.page_cap,
             state_cap=size.state_cap,
         )
-        if self.options.trace and records_here():
+        if self.options.trace is not None and records_here():
             self.recorder = Recorder(self.cache)
             self.cache = self.recorder.cache
         if self.options.poison_freed:

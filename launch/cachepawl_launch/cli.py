@@ -156,11 +156,15 @@ def options_of(ours: argparse.Namespace) -> Options:
         poison_freed=ours.cachepawl_poison_freed,
         corrupt_restored_state=ours.cachepawl_corrupt_restored_state,
         decision_log=ours.cachepawl_decision_log,
-        trace=ours.cachepawl_trace and str(Path(ours.cachepawl_trace).absolute()),
+        trace=_absolute(ours.cachepawl_trace),
         trace_mb=ours.cachepawl_trace_mb,
         trace_salt=ours.cachepawl_trace_salt,
         allow_other_sglang=ours.cachepawl_allow_other_sglang,
     )
+
+
+def _absolute(path: str | None) -> str | None:
+    return None if path is None else str(Path(path).absolute())
 
 
 def _help() -> int:
@@ -179,8 +183,10 @@ def _help() -> int:
 def prepare_environment(ours: argparse.Namespace) -> None:
     """Set what children inherit; ConfigError when they could not load the plugin."""
     options = options_of(ours)
-    if options.trace:
+    if options.trace is not None:
         check_folder(Path(options.trace))
+    elif options.trace_salt is not None:
+        raise ConfigError("--cachepawl-trace-salt: nothing is recorded; give --cachepawl-trace too")
     if ours.cachepawl_cpu:
         os.environ.update(serve_env())
     allowed = os.environ.get("SGLANG_PLUGINS", "")

@@ -32,11 +32,13 @@ class Load:
         self.cache = RecordingCache(make_plain(), put)
         self.draw = random.Random(seed)
         self.hits: dict[str, int] = {}
+        self.prompts: list[list[int]] = []
 
     def request(self, name: str, tokens: list[int] | None = None, space: bytes = b"") -> None:
-        cache, draw = self.cache, self.draw
+        cache = self.cache
         if tokens is None:
-            tokens = [draw.randrange(2) for _ in range(draw.randrange(5, 60))]
+            tokens = self.near_the_last()
+        self.prompts.append(tokens)
         raw = array("q", tokens).tobytes()
         key, limit = Key(raw, space), len(tokens) - 1
         found = cache.match(key, limit)
@@ -66,6 +68,16 @@ class Load:
             cache.close_row(row)
         cache.unlock(lock)
         self.hits[name] = found.usable_len
+
+    def near_the_last(self) -> list[int]:
+        """What goes on with a recent prompt, leaves it somewhere, or is new."""
+        tail = [self.draw.randrange(2) for _ in range(self.draw.randrange(5, 20))]
+        if not self.prompts or self.draw.random() < 0.2:
+            return tail
+        base = self.draw.choice(self.prompts[-4:])
+        pages = len(base) // PAGE
+        cut = pages if self.draw.random() < 0.7 else self.draw.randrange(pages + 1)
+        return (base[: cut * PAGE] + tail)[: 10 * PAGE]
 
     def run(self, requests: int) -> None:
         for i in range(requests):

@@ -5,7 +5,6 @@ Nodes and receipts go by the numbers that the log gave them.
 
 from __future__ import annotations
 
-
 from cachepawl.cache import HybridPrefixCache
 from cachepawl.errors import OutOfPages
 from cachepawl.offline.recorded.paths import Paths, Place

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from cachepawl.errors import InputError
 from cachepawl.offline.document import Document, Heading, Report, Table, Text
+from cachepawl.offline.files import numbered_lines
 from cachepawl.offline.recorded.log import Log
 from cachepawl.offline.recorded.requests import RecordedRequest, requests_of
 from cachepawl.offline.recorded.rerun import Rerun
+from cachepawl.record.verbs import FORMAT
 
 WORST = 20
 """Requests shown: those with the most tokens to compute."""
@@ -18,20 +20,11 @@ WORST = 20
 
 def is_recording(path: Path) -> bool:
     """Whether a file begins as a log of `--cachepawl-trace` does; False for what cannot be read."""
-    from cachepawl.errors import InputError
-    from cachepawl.offline.files import numbered_lines
-    from cachepawl.record.verbs import FORMAT
-
     try:
-        return any(f'"format":"{FORMAT}"' in text for _, text in _first(numbered_lines(path)))
+        first = next(numbered_lines(path), (0, ""))[1]
     except InputError:
         return False
-
-
-def _first(lines: Iterator[tuple[int, str]]) -> Iterator[tuple[int, str]]:
-    for line in lines:
-        yield line
-        return
+    return first.startswith(f'{{"format":"{FORMAT}"')
 
 
 class _Totals:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import gzip
+import itertools
 import json
 import random
+import tempfile
+from array import array
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,10 +19,14 @@ from recorded_load import Load, recorded, write_log
 
 from cachepawl.errors import InputError
 from cachepawl.offline.recorded.log import Log
+from cachepawl.offline.recorded.report import exact_report, is_recording
 from cachepawl.offline.recorded.requests import MOST_BEHIND, arrivals, requests_of
 from cachepawl.offline.recorded.rerun import Rerun
+from cachepawl.offline.recorded.trace import RecordedTrace
+from cachepawl.offline.render import to_json, to_markdown
 from cachepawl.record.hashes import name_hash
 from cachepawl.record.recording import Record
+from cachepawl.types import Key
 
 
 def rerun_of(path: Path) -> Rerun:
@@ -43,6 +50,7 @@ def test_requests_have_the_hits_of_the_run(tmp_path: Path, suffix: str) -> None:
     log = Log(path)
     requests = list(requests_of(Rerun(log)))
     assert len(log.parts) > 2
+    assert len([hit for hit in load.hits.values() if hit]) > 20
     assert {r.name: (r.hit, r.cached, r.recorded, r.output) for r in requests} == {
         name_hash(b"salt", name): (hit, hit, hit, 3) for name, hit in load.hits.items()
     }
@@ -70,11 +78,57 @@ def test_keys_share_what_prompts_shared(tmp_path: Path) -> None:
     assert [len(k.tokens) for k in (one, two, three, four)] == [72, 104, 72, 72]
 
 
+def test_as_a_trace(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    recorded(path, 50)
+    trace = RecordedTrace(path)
+    once, again = list(trace.requests()), list(trace.requests())
+    assert once == again
+    assert len(once) == 50
+    assert once[0].at == 0.0
+    assert all(a.at <= b.at for a, b in itertools.pairwise(once))
+    assert {request.output for request in once} == {3}
+    assert (trace.format, trace.block_tokens) == ("cachepawl", 4)
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:5]))
+    with pytest.raises(InputError, match="no request of this recording came to its end"):
+        list(RecordedTrace(path).requests())
+
+
+def test_the_report_of_a_rerun(tmp_path: Path, lines: list[str]) -> None:
+    path = tmp_path / "log"
+    path.write_text("".join(lines))
+    report = exact_report(path)
+    asked = report.data["requests"]
+    assert asked["ended"] == 30
+    assert asked["hit_tokens_recorded"] == asked["hit_tokens_rerun"] > 0
+    assert asked["with_another_hit"] == asked["with_unknown_hit"] == 0
+    assert sum(asked["missed_tokens"].values()) == (
+        asked["prompt_tokens"] - asked["hit_tokens_recorded"]
+    )
+    assert report.data["rerun"]["divergence"] is None
+    text = to_markdown(report.document)
+    assert "Every recorded call was run again." in text
+    assert "The recording was closed." in text
+    json.loads(to_json(report.data))
+
+    path.write_text("".join(change(lines, "match", put(4, 999))))
+    report = exact_report(path)
+    assert report.data["rerun"]["divergence"]["verb"] == "match"
+    assert "The re-run differs from the recording." in to_markdown(report.document)
+
+    assert is_recording(path)
+    other = tmp_path / "other"
+    for content in ("", "{}\n", '{"timestamp": 1}\n'):
+        other.write_text(content)
+        assert not is_recording(other)
+    assert not is_recording(tmp_path / "missing")
+
+
 def test_a_request_that_never_ends_holds_up_nobody_for_ever(tmp_path: Path) -> None:
     records: list[Record] = []
     load = Load(records.append)
-    key = load.cache.match(key=load_key([1, 2, 3, 4, 5])).usable_len
-    load.cache.note_asked("gone", 5, key, None, [])
+    load.cache.match(Key(array("q", [1, 2, 3, 4, 5]).tobytes()))
+    load.cache.note_asked("gone", 5, 0, None, [])
     for i in range(MOST_BEHIND + 5):
         load.request(f"r{i}", [1, 2, 3])
     write_log(tmp_path / "log", records)
@@ -83,14 +137,6 @@ def test_a_request_that_never_ends_holds_up_nobody_for_ever(tmp_path: Path) -> N
     for _ in arrivals(log):
         seen += 1
     assert seen == MOST_BEHIND + 5
-
-
-def load_key(tokens: list[int]) -> Any:
-    from array import array
-
-    from cachepawl.types import Key
-
-    return Key(array("q", tokens).tobytes())
 
 
 def test_run_to_a_call(tmp_path: Path) -> None:
@@ -275,8 +321,6 @@ def test_a_log_that_was_cut_off_is_read_up_to_there(
 @given(st.integers(0, 10**9), st.integers(1, 4))
 def test_mutated_bytes(lines: list[str], seed: int, times: int) -> None:
     """Refused in one line, or read; whatever the calls ask for then, the re-run stays calm."""
-    import tempfile
-
     draw = random.Random(seed)
     raw = bytearray("".join(lines).encode())
     for _ in range(times):
@@ -291,10 +335,12 @@ def test_mutated_bytes(lines: list[str], seed: int, times: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "log"
         path.write_bytes(bytes(raw))
+        rerun, requests, refused = None, [], ""
         try:
             rerun = Rerun(Log(path))
             requests = list(requests_of(rerun))
         except InputError as error:
-            assert "\n" not in str(error)
-            return
-    assert rerun.divergence is not None or all(r.hit in (None, r.recorded) for r in requests)
+            refused = str(error)
+    assert "\n" not in refused
+    if rerun is not None and not refused:
+        assert rerun.divergence is not None or all(r.hit in (None, r.recorded) for r in requests)
