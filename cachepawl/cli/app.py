@@ -9,6 +9,7 @@ import click
 from cachepawl import __version__
 
 COMMANDS = {
+    "diagnose-vllm": "What a vLLM cache plan reserves, fills and wastes.",
     "info": "Versions and devices: what to put into a bug report.",
     "map": "Draw a cache, live or recorded: the tree, and the arena's frames by owner.",
 }
