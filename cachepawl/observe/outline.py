@@ -50,8 +50,6 @@ def outline(
             index[node] = len(entries)
             entry = _entry(index[parent], parent.end)
             entries.append(entry)
-            if parent is tree.root:
-                entry["namespace"] = namespace_digest(tree, node)
         else:
             at = index[parent] if parent in index else above[parent]
             above[node] = at
@@ -59,6 +57,8 @@ def outline(
                 rest[at] = _entry(at, parent.end)
                 entries.append(rest[at])
             entry = rest[at]
+        alone = parent is tree.root and not entry["nodes"]
+        entry["namespace"] = namespace_digest(tree, node) if alone else None
         # What is locked below a node counts among its own receipts already.
         entry["kv_locks"] += node.full_lock if parent in index else 0
         _add(entry, node, kv_rank.get(node), state_rank.get(node))
@@ -79,8 +79,7 @@ def _bytes_below(nodes: Sequence[Node], page_bytes: int, state_bytes: int) -> di
 def _choose(root: Node, below: Mapping[Node, int], most: int) -> Collection[Node]:
     """The nodes to show: what has most below it first, as long as the entries suffice.
 
-    A parent of hidden nodes costs one entry more.  Where a summary would stand for a
-    single leaf, the leaf is shown.
+    A parent of hidden nodes costs one entry more.
     """
     order = count()
     heap = [(-below[child], next(order), child) for child in root.children.values()]
@@ -99,10 +98,6 @@ def _choose(root: Node, below: Mapping[Node, int], most: int) -> Collection[Node
         hidden[node] = len(node.children)
         for child in node.children.values():
             heappush(heap, (-below[child], next(order), child))
-    for parent in [parent for parent, left in hidden.items() if left == 1]:
-        last = next(child for child in parent.children.values() if child not in hidden)
-        if not last.children:
-            hidden[last] = 0
     return hidden.keys()
 
 

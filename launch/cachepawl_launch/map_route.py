@@ -77,7 +77,6 @@ def add() -> None:
 def endpoint(pace: Pace) -> Callable[..., Any]:
     """What answers: 200 and the picture, 400 for limits out of range, 429 when asked too often."""
 
-    @auth_level(AuthLevel.ADMIN_OPTIONAL)
     async def cachepawl_map(
         nodes: Annotated[int, Query(ge=1, le=MOST_NODES)] = 400,
         cells: Annotated[int, Query(ge=1, le=MOST_CELLS)] = 1024,
@@ -98,7 +97,7 @@ def endpoint(pace: Pace) -> Callable[..., Any]:
             pace.done(seconds)
         return JSONResponse(drawn["map"])
 
-    return cachepawl_map
+    return auth_level(AuthLevel.ADMIN_OPTIONAL)(cachepawl_map)
 
 
 async def _ask(request_id: str) -> dict[str, Any]:

@@ -137,6 +137,8 @@ def test_a_summary_is_where_something_had_to_be_left_out(
         assert entry["parent"] < i
         assert above is None or above["nodes"] == 1
         assert entry["start"] == (above["end"] if above else 0)
+        alone = entry["parent"] == -1 and entry["nodes"] == 1
+        assert (entry["namespace"] is not None) == alone
     summaries = [entry["parent"] for entry in entries if entry["nodes"] > 1]
     assert len(summaries) == len(set(summaries))
     if cache.tree.num_nodes <= most:
@@ -165,6 +167,15 @@ def test_what_holds_most_is_shown() -> None:
     assert [e["tokens"] for e in entries if e["nodes"] == 1] == [9, 7, 8]
     (rest,) = (e for e in entries if e["nodes"] > 1)
     assert (rest["nodes"], rest["tokens"], rest["states"], rest["end"]) == (8, 1 + 7 + 2, 1, 3)
+
+
+def test_a_state_counts_with_its_bytes() -> None:
+    small = SmallCache(1, 40, 2)
+    for text, which in (([1, 1, 1], 0), ([2, 2], 1), ([3], 0)):
+        small.admit(0, text)
+        small.finish(small.running[-1], which)
+    entries = snapshot(small.cache, most_nodes=2)["tree"]["entries"]
+    assert [(e["nodes"], e["tokens"], e["states"]) for e in entries] == [(2, 4, 0), (1, 2, 1)]
 
 
 def grown(leaves: int) -> HybridPrefixCache:

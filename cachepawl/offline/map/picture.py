@@ -84,6 +84,8 @@ class Tree(_Strict):
                 above = self.entries[entry.parent]
                 _require(not above.is_summary, f"{at}: hangs under a summary")
             _require(entry.start == (above.end if above else 0), f"{at}: starts elsewhere")
+            named = above is None and not entry.is_summary
+            _require((entry.namespace is not None) == named, f"{at}: a namespace, or none")
         nodes = self.total("nodes")
         _require(nodes == self.nodes, f"the entries stand for {nodes} nodes")
         return self

@@ -26,7 +26,9 @@ def text_report(picture: Picture, title: str) -> Report:
 def page_report(picture: Picture, title: str) -> Report:
     """For a browser; point at a node or a cell to read about it."""
     blocks: list[Block] = [Drawing(canvas.title, to_text(canvas)) for canvas in _drawn(picture)]
-    counters = [[name.replace("_", " "), value] for name, value in picture.stats.items()]
+    counters: list[list[str | int]] = [
+        [name.replace("_", " "), value] for name, value in picture.stats.items()
+    ]
     blocks += [Heading("Counters"), Table(["", "value"], counters)]
     return _report(picture, title, blocks)
 
