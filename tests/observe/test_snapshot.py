@@ -178,6 +178,19 @@ def test_a_state_counts_with_its_bytes() -> None:
     assert [(e["nodes"], e["tokens"], e["states"]) for e in entries] == [(2, 4, 0), (1, 2, 1)]
 
 
+def test_below_a_node_the_same_rule_holds() -> None:
+    small = SmallCache(1, 40, 2)
+    for text in ([1, 1, 2], [1, 1, 3, 3, 3], [1, 1, 4]):
+        small.admit(0, text)
+        small.finish(small.running[-1], 0)
+    entries = snapshot(small.cache, most_nodes=3)["tree"]["entries"]
+    assert [(e["parent"], e["nodes"], e["tokens"]) for e in entries] == [
+        (-1, 1, 2),
+        (0, 2, 2),
+        (0, 1, 3),
+    ]
+
+
 def grown(leaves: int) -> HybridPrefixCache:
     """A tree that is a fan of chains, with a running request."""
     small = SmallCache(1, 400, 2)

@@ -78,6 +78,9 @@ def test_every_entry_is_drawn_once_to_scale(picture: Picture) -> None:
         looks = [box["class"] for box in boxes]
         if entry.is_summary:
             assert looks[-1] == "many"
+            locked = sum(width(b) for b in boxes if b["class"] == "kv_locked faint")
+            share = locked / width(boxes[-1])
+            assert share == pytest.approx(entry.locked_tokens / entry.tokens, abs=0.01)
         else:
             locked = "kv_locked" if entry.locked_tokens else "kv_evictable"
             state = ["states_locked" if entry.locked_states else "states_evictable"]
