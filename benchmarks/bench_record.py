@@ -3,15 +3,16 @@
 Two parts.  *Calls*: the tree rows of `benchmarks.run` through SGLang's interface, off and on;
 median CPU time of the scheduler's thread for one call, with the real queue, thread, pipe and
 writer process at work.  *Requests*: conversations served through the cache's verbs, decode
-steps and notes included, off and on in turn; wall time a request, the sender's thread (which
-takes the interpreter's lock from the scheduler's) included, the cyclic garbage collector off;
-and bytes of the log a request.
+steps and notes included, off and on in turn: CPU time of the process a request, the sender's
+thread included, the cyclic garbage collector off; CPU time of the writer's process; bytes of
+the log.
 A recording that lost a line, or does not run again as it was, is an error.
 """
 
 from __future__ import annotations
 
 import argparse
+import resource
 import sys
 import tempfile
 import time
@@ -148,22 +149,24 @@ def conversations() -> list[list[Any]]:
     return out
 
 
-def measure_requests(page: int, folder: Path) -> dict[str, Any]:
-    """Wall time and bytes a request."""
+def measure_requests(page: int, folder: Path, rounds: int = ROUNDS) -> dict[str, Any]:
+    """CPU time and bytes a request."""
     from benchmarks.ours import frames_of, make_cache
     from cachepawl.record.recording import RecordingCache
 
     batches, frames = conversations(), frames_of(page, 1 << 17) + 100
-    off, on, sizes = [], [], {}
-    for turn in range(ROUNDS):
+    off, on, writer, sizes = [], [], [], {}
+    for turn in range(rounds):
         plain = make_cache(page, frames)
         off.append(_seconds(plain, batches, note=False))
         cache = make_cache(page, frames)
         suffix = SUFFIXES[turn % len(SUFFIXES)]
         path = folder / f"requests-{page}-{turn}{suffix}"
+        before = _children()
         with sender_to(path, cache) as sender:
             recorded = RecordingCache(cache, sender.put)
-            on.append(_seconds(recorded, batches, note=True))
+            on.append(_seconds(recorded, batches, note=True, sender=sender))
+        writer.append(_children() - before)
         sizes[suffix] = path.stat().st_size
         _must_be_right(path, cache, plain)
     requests = sum(map(len, batches))
@@ -174,17 +177,26 @@ def measure_requests(page: int, folder: Path) -> dict[str, Any]:
         "off_us": round(median(off) / requests * 1e6, 1),
         "on_us": round(median(on) / requests * 1e6, 1),
         "ratio": round(median(on) / median(off), 2),
+        "writer_us": round(median(writer) / requests * 1e6, 1),
         **per,
     }
 
 
-def _seconds(cache: Any, batches: list[list[Any]], *, note: bool) -> float:
+def _seconds(cache: Any, batches: list[list[Any]], *, note: bool, sender: Any = None) -> float:
     from benchmarks.clock import collector_off
 
     with collector_off():
-        start = time.perf_counter()
+        start = time.process_time()
         serve(cache, batches, note=note)
-        return time.perf_counter() - start
+        while sender is not None and sender._queue:
+            time.sleep(0.01)
+        return time.process_time() - start
+
+
+def _children() -> float:
+    """CPU seconds of processes that were started and have ended."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
 def _must_be_right(path: Path, cache: Any, plain: Any) -> None:
@@ -221,7 +233,7 @@ def main() -> int:
             requests.append(measure_requests(page, Path(name)))
     write_json(options.out / "record.json", {"calls": calls, "requests": requests})
     tables.show_rows(console, "Calls, recording off and on: median CPU time, µs", calls)
-    tables.show_rows(console, "Requests: wall time, and bytes of the log", requests)
+    tables.show_rows(console, "Requests: CPU time and bytes of the log, for one", requests)
     console.print(", ".join(f"{k} {v}" for k, v in describe_machine().items()), soft_wrap=True)
     return 0
 

@@ -74,14 +74,16 @@ def command(
     if (source is None) == (url is None):
         raise click.UsageError("give either a file or --url.")
     limits = {"nodes": nodes or NODES, "cells": cells or CELLS}
-    if source is None or not is_recording(source):
-        _only_for_recordings(at, at_operation)
-    if url is not None:
-        positive("--timeout", timeout, 86400)
-        picture, title = fetch_picture(url, api_key, timeout=timeout, **limits), f"Map of {url}"
+    if source is not None and is_recording(source):
+        picture, title = _of_recording(source, at, at_operation, **limits)
     else:
-        assert source is not None
-        picture, title = _of_file(source, at, at_operation, nodes, cells)
+        _only_for_recordings(at, at_operation)
+        if url is not None:
+            positive("--timeout", timeout, 86400)
+            picture, title = fetch_picture(url, api_key, timeout=timeout, **limits), f"Map of {url}"
+        else:
+            assert source is not None
+            picture, title = _of_saved(source, nodes or cells), f"Map of {source.name}"
     if output_dir is None:
         click.echo(_shown(picture, title, output_format), nl=False)
         return
@@ -92,25 +94,22 @@ def command(
         click.echo(str(path))
 
 
-def _of_file(
-    source: Path, at: float | None, operation: int | None, nodes: int | None, cells: int | None
+def _of_saved(source: Path, limit: int | None) -> Picture:
+    if limit is not None:
+        raise InputError("--nodes, --cells: a saved map is drawn as it was saved")
+    return read_picture(source)
+
+
+def _of_recording(
+    source: Path, at: float | None, operation: int | None, *, nodes: int, cells: int
 ) -> tuple[Picture, str]:
-    if not is_recording(source):
-        if nodes is not None or cells is not None:
-            raise InputError("--nodes, --cells: a saved map is drawn as it was saved")
-        return read_picture(source), f"Map of {source.name}"
     if at is not None and operation is not None:
         raise InputError("--at, --at-operation: name one point")
     if at is not None and not at >= 0:
         raise InputError(f"--at {at}: give seconds since the recording began, 0 or more")
     with progress("operations", None) as advance:
         picture, done = picture_at(
-            source,
-            seconds=at,
-            operation=operation,
-            nodes=nodes or NODES,
-            cells=cells or CELLS,
-            advance=advance,
+            source, seconds=at, operation=operation, nodes=nodes, cells=cells, advance=advance
         )
     return picture, f"Map of {source.name} after {done:,} operations"
 

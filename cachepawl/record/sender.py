@@ -58,6 +58,8 @@ class Sender:
         self._lost = 0
         self._gaps = 0
         self._closing = False
+        self.path: Path | None = None
+        """The first file, once the writer has made it."""
         self.stopped = False
         """Whether the writer is gone: nothing is recorded any more."""
         self._process: subprocess.Popen[bytes] | None = None
@@ -106,7 +108,8 @@ class Sender:
         """Start the writer; what was put before comes first.  ConfigError when it cannot."""
         started = {**setup, "started": time.time()}
         first = Start(str(path.absolute()), make_salt(salt), part_bytes, time.monotonic(), started)
-        command = [sys.executable, "-m", "cachepawl.record.writer"]
+        # Without the working directory in its path, where modules of any name may be.
+        command = [sys.executable, "-P", "-m", "cachepawl.record.writer"]
         pipe = subprocess.PIPE
         self._process = subprocess.Popen(
             command, stdin=pipe, stdout=pipe, stderr=pipe, pipesize=PIPE_BYTES
@@ -118,8 +121,9 @@ class Sender:
         assert self._process.stdout is not None
         answer = self._process.stdout.readline()
         watch.cancel()
-        if answer != READY:
+        if not answer.startswith(READY):
             raise ConfigError(f"--cachepawl-trace {self._last_words()}")
+        self.path = Path(answer.removeprefix(READY).strip().decode("utf-8", "surrogateescape"))
         self._thread.start()
         atexit.register(self.close)
 
@@ -138,6 +142,8 @@ class Sender:
     def _run(self) -> None:
         try:
             self._send_until_closed()
+            if self._lost:
+                self._write(pack([(GAP, time.monotonic(), self._lost)]))
             self._write(pack(CLOSE))
             assert self._process is not None
             assert self._process.stdin is not None

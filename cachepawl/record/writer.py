@@ -2,11 +2,12 @@
 
 A process of its own, so that hashing and compressing take nothing from the scheduler, and so
 that it outlives a scheduler that is killed: at the end of its input it completes the file.
-Says `ready` on stdout once the first file is open; what is wrong is one line on stderr.
+Says `ready FILE` on stdout once the first file is there; what is wrong is one line on stderr.
 """
 
 from __future__ import annotations
 
+import os
 import secrets
 import signal
 import sys
@@ -20,7 +21,7 @@ from cachepawl.record.wire import CLOSE, Start, frames
 FLUSH_SECONDS = 1.0
 FLUSH_BYTES = 1 << 20
 """Of text, after which what is written is made readable early, and the size is looked at."""
-READY = b"ready\n"
+READY = b"ready "
 FAILED = 3
 
 
@@ -88,7 +89,7 @@ def main() -> int:
         start = Start(*next(stream))
         path = start.path
         writer = Writer(start)
-        sys.stdout.buffer.write(READY)
+        sys.stdout.buffer.write(READY + os.fsencode(writer.path) + b"\n")
         sys.stdout.flush()
         for records in stream:
             if records is CLOSE:

@@ -68,4 +68,4 @@ class Recorder:
             salt=options.trace_salt,
             part_bytes=int(options.trace_mb * 2**20),
         )
-        logger.info("cachepawl: recording to %s", options.trace)
+        logger.info("cachepawl: recording to %s", self._sender.path)

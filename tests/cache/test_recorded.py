@@ -50,7 +50,11 @@ def assert_same(cache: HybridPrefixCache, rerun: Rerun) -> None:
     assert again.stats() == cache.stats()
     assert SPACE.sub("", again.tree.render()) == SPACE.sub("", cache.tree.render())
     assert again.tree.clock == cache.tree.clock
-    assert vars(again.refs)["rows"].keys() == cache.refs.rows.keys()
+    rows = [
+        {row: (at.runs, at.shared, at.released) for row, at in c.refs.rows.items()}
+        for c in (cache, again)
+    ]
+    assert rows[0] == rows[1]
     hidden = ("counters", "on_release", "turned_to_kv")
     one, other = (
         {k: v for k, v in vars(c.frames).items() if k not in hidden} for c in (cache, again)

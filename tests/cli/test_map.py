@@ -47,6 +47,17 @@ def test_a_map_of_a_map_is_the_same(saved: Path, capsys: pytest.CaptureFixture[s
     assert capsys.readouterr().out == first
 
 
+@pytest.mark.parametrize("form", ["svg", "markdown"])
+def test_keys_are_sorted_and_kinds_are_not(
+    saved: Path, form: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["map", str(saved), "--format", form]) == 0
+    first = capsys.readouterr().out
+    saved.write_text(json.dumps(json.loads(saved.read_text()), sort_keys=True))
+    assert main(["map", str(saved), "--format", form]) == 0
+    assert capsys.readouterr().out == first
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [

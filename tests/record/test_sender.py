@@ -108,7 +108,7 @@ def zombie(pid: int) -> bool:
     return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
 
 
-@pytest.mark.parametrize(("suffix", "limit"), [("", 2_500_000), (".zst", 300_000)])
+@pytest.mark.parametrize(("suffix", "limit"), [("", 1_300_000), (".zst", 200_000)])
 def test_a_full_disk_stops_the_recording(
     tmp_path: Path, suffix: str, limit: int, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -171,6 +171,20 @@ def test_a_writer_that_cannot_keep_up_costs_lines(
     assert picture(rerun.cache) == picture(load.cache)
 
 
+def test_what_is_lost_last_is_told(tmp_path: Path) -> None:
+    sender = Sender(most_bytes=2000)
+    Load(sender.put).run(5)  # before anybody sends
+    path = tmp_path / "trace"
+    start(sender, path)
+    lost = sender._lost
+    assert lost
+    sender.close()
+    rerun = rerun_of(path)
+    assert rerun.log.complete
+    assert rerun.lost == lost
+    assert rerun.cache is None
+
+
 def picture(cache: HybridPrefixCache) -> str:
     """The tree but for its clock, which a cache that begins at a reset cannot know."""
     return re.sub(r"(used|clock) \d+", "", cache.tree.render())
@@ -208,6 +222,7 @@ def test_an_older_recording_stays(tmp_path: Path) -> None:
         start(sender, path)
         Load(sender.put).run(3)
         sender.close()
+        assert sender.path == sorted(tmp_path.iterdir())[-1]
     assert sorted(p.name for p in tmp_path.iterdir()) == ["trace", "trace.1"]
     one, other = rerun_of(path), rerun_of(tmp_path / "trace.1")
     assert one.log.header.run != other.log.header.run

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import requests
 from cells import CHUNK, LIMITS, Cell
 from harness import Client, running, tokens
 
+from cachepawl.offline.files import read_text
 from cachepawl.offline.recorded.log import Log
 from cachepawl.offline.recorded.requests import RecordedRequest, arrivals, requests_of
 from cachepawl.offline.recorded.rerun import Rerun
@@ -36,8 +38,6 @@ def ask(client: Client, ids: list[int], name: str, new: int) -> tuple[int, int]:
 
 def load(client: Client) -> dict[str, tuple[int, int]]:
     """Conversations side by side, more than fits, an abort, a flush; what was answered."""
-    from concurrent.futures import ThreadPoolExecutor
-
     stems = [tokens(i, 180 + 40 * i) for i in range(3)]
     answers: dict[str, tuple[int, int]] = {}
 
@@ -88,12 +88,17 @@ def test_the_log_has_the_servers_hits(cell: Cell, gib: str, suffix: str, tmp_pat
         answers = load(live.client)
         stats = live.client.wait_idle()
         time.sleep(2.5)  # the last second is flushed
-        assert "recording" in live.log
+        assert f"cachepawl: recording to {path}\n" in live.log
     rerun = Rerun(Log(path))
     ended = list(requests_of(rerun))
     assert rerun.divergence is None
     assert (rerun.skipped, rerun.lost) == (0, 0)
     assert len(rerun.log.parts) > 1
+
+    text = "".join(read_text(part) for part in rerun.log.parts)
+    assert str(SECRET[:4])[1:-1].replace(" ", "") not in text
+    assert '"secret"' not in text
+    assert SALT not in text
 
     of = by_name(ended, list(answers))
     assert {n: (r.hit, r.output) for n, r in of.items()} == answers

@@ -27,7 +27,7 @@ def draw_bytes(picture: Picture) -> Canvas:
     title = f"The arena: {bytes_text(picture.total_bytes)}"
     canvas = Canvas(WIDTH, 34 + lines * line, title)
     at = 0.0
-    for kind, size in picture.bytes.items():
+    for kind, size in picture.held:
         width = WIDTH * size / picture.total_bytes
         text = f"{LOOKS[kind].label}: {bytes_text(size)}"
         share = share_text(size, picture.total_bytes)

@@ -126,9 +126,14 @@ class Picture(_Strict):
         """Of the KV of one token."""
         return self.geometry.page_bytes // self.geometry.page_tokens
 
+    @property
+    def held(self) -> list[tuple[str, int]]:
+        """`bytes` in the order of `KINDS`, which a file need not have."""
+        return [(kind, self.bytes[kind]) for kind in KINDS]
+
     @model_validator(mode="after")
     def _adds_up(self) -> Picture:
-        _require(tuple(self.bytes) == KINDS or set(self.bytes) == set(KINDS), "other kinds")
+        _require(set(self.bytes) == set(KINDS), "other kinds")
         self._sizes_fit()
         self._cells_add_up()
         self._tree_adds_up()

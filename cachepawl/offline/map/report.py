@@ -51,7 +51,7 @@ def _table(picture: Picture) -> Table:
     total = picture.total_bytes
     rows = [
         [LOOKS[kind].label, bytes_text(size), share_text(size, total)]
-        for kind, size in picture.bytes.items()
+        for kind, size in picture.held
         if size
     ]
     rows.append(["the arena", bytes_text(total), share_text(total, total)])

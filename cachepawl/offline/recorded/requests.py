@@ -11,10 +11,12 @@ from typing import NamedTuple
 from cachepawl.offline.recorded.log import Entry, Log
 from cachepawl.offline.recorded.paths import Place
 from cachepawl.offline.recorded.rerun import Rerun
+from cachepawl.record.verbs import GAP
 from cachepawl.types import Key
 
-MOST_BEHIND = 4096
-"""Requests that ended and wait for an older one: if there are more, that was given up."""
+MOST_OPEN = 4096
+"""Requests that have not ended, and in `arrivals` those that ended and wait for an older one:
+beyond that, the oldest that has not ended was given up while it waited, which nobody says."""
 RETRACTED = "retracted"
 """How a request leaves that is taken back to make room, and will be asked for again."""
 
@@ -93,7 +95,7 @@ def arrivals(log: Log) -> Iterator[tuple[RecordedRequest, Key]]:
             heappush(ended, (request.number, request))
         if entry.verb != "ended":
             continue
-        if len(ended) > MOST_BEHIND:
+        if len(ended) > MOST_OPEN:
             scan.give_up_oldest()
         first = scan.oldest
         while ended and (first is None or ended[0][0] < first):
@@ -119,7 +121,7 @@ class _Scan:
         return None
 
     def give_up_oldest(self) -> None:
-        """It went while it waited, which nobody says."""
+        """Expect no end of it any more."""
         if self._open:
             self._open.popitem(last=False)
 
@@ -131,14 +133,21 @@ class _Scan:
             self._published[entry.fields[1]] = entry.fields[0]
         elif entry.verb == "asked" and self._match is not None:
             self._ask(entry, self._match, hit)
+            self._match = None
         elif entry.verb == "ended":
             yield from self._end(entry)
+        elif entry.verb == GAP:
+            # Who asked and what was published may be among the lost.
+            self._match = None
+            self._published.clear()
 
     def _ask(self, entry: Entry, match: Entry, hit: int | None) -> None:
         name, prompt, usable, _, missed = entry.fields
         request = self._open.get(name)
         if request is None:
             request = self._open[name] = _Open(match.number, match.at, match.fields[0])
+            if len(self._open) > MOST_OPEN:
+                self.give_up_oldest()
         if not request.admitted:
             request.prompt, request.recorded = prompt, usable
             request.hit = hit if hit is None or usable else 0

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from cachepawl.cache import HybridPrefixCache
+from cachepawl.errors import InputError
 from cachepawl.offline.recorded.calls import Calls, Differs
 from cachepawl.offline.recorded.log import Entry, Log
 from cachepawl.record.verbs import CALLS, GAP, VERBS
@@ -100,6 +101,28 @@ class Rerun:
             )
         else:
             self.made += entry.verb in CALLS
+
+
+def run_to(log: Log, *, call: int | None = None, seconds: float | None = None) -> Rerun:
+    """The cache as it was after a call (by its number) or at a time; by default at the end.
+
+    InputError where its state is not known: see `Rerun.cache`.
+    """
+    rerun = Rerun(log)
+    entry = None
+    for entry in rerun.run():
+        late = seconds is not None and entry.at >= seconds
+        if late or (call is not None and entry.number >= call):
+            break
+    if rerun.divergence is not None:
+        raise InputError(f"{rerun.divergence}; the log is damaged or from another cachepawl")
+    if rerun.cache is None:
+        where = entry.where if entry else f"{log.path}"
+        raise InputError(
+            f"{where}: the cache's state is not known here: the recording begins later than the "
+            "server did, or lost lines; choose a point behind a reset"
+        )
+    return rerun
 
 
 def _text(values: tuple[Any, ...]) -> str:

@@ -20,12 +20,13 @@ from recorded_load import Load, recorded, write_log
 from cachepawl.errors import InputError
 from cachepawl.offline.recorded.log import Log
 from cachepawl.offline.recorded.report import exact_report, is_recording
-from cachepawl.offline.recorded.requests import MOST_BEHIND, arrivals, requests_of
-from cachepawl.offline.recorded.rerun import Rerun
+from cachepawl.offline.recorded.requests import MOST_OPEN, arrivals, requests_of
+from cachepawl.offline.recorded.rerun import Rerun, run_to
 from cachepawl.offline.recorded.trace import RecordedTrace
 from cachepawl.offline.render import to_json, to_markdown
 from cachepawl.record.hashes import name_hash
 from cachepawl.record.recording import Record
+from cachepawl.record.verbs import CALLS
 from cachepawl.types import Key
 
 
@@ -129,27 +130,53 @@ def test_a_request_that_never_ends_holds_up_nobody_for_ever(tmp_path: Path) -> N
     load = Load(records.append)
     load.cache.match(Key(array("q", [1, 2, 3, 4, 5]).tobytes()))
     load.cache.note_asked("gone", 5, 0, None, [])
-    for i in range(MOST_BEHIND + 5):
+    for i in range(MOST_OPEN + 5):
         load.request(f"r{i}", [1, 2, 3])
     write_log(tmp_path / "log", records)
     seen = 0
     log = Log(tmp_path / "log")
     for _ in arrivals(log):
         seen += 1
-    assert seen == MOST_BEHIND + 5
+    assert seen == MOST_OPEN + 5
 
 
-def test_run_to_a_call(tmp_path: Path) -> None:
+def test_run_to_a_point(tmp_path: Path) -> None:
     path = tmp_path / "log"
     recorded(path, 20)
-    whole = rerun_of(path)
-    rerun = Rerun(Log(path))
-    for entry in rerun.run():
-        if entry.number == 70:
-            break
-    assert rerun.cache is not None
-    rerun.cache.check(2)
-    assert 0 < rerun.made < whole.made
+    log = Log(path)
+    whole, entries = rerun_of(path), list(log.entries())
+    for at in (0, 33, 70):
+        here = run_to(log, call=at)
+        assert here.made == sum(entry.verb in CALLS for entry in entries[: at + 1])
+        assert here.cache is not None
+        here.cache.check(2)
+    assert run_to(log).made == run_to(log, seconds=1e9).made == whole.made
+    middle = entries[60].at
+    first = next(i for i, entry in enumerate(entries) if entry.at >= middle)
+    assert run_to(log, seconds=middle).made == run_to(log, call=first).made
+
+
+def test_points_where_nothing_is_known(tmp_path: Path, lines: list[str]) -> None:
+    path = tmp_path / "log"
+    path.write_text("".join([*lines[:40], '["gap",0,7]\n', *lines[40:-1]]))
+    with pytest.raises(InputError, match=r"log:\d+: the cache's state is not known here"):
+        run_to(Log(path))
+    path.write_text("".join(change(lines, "match", put(4, 999))))
+    with pytest.raises(InputError, match=r"log:\d+: call 0, match: recorded 999, "):
+        run_to(Log(path))
+
+
+def test_a_gap_parts_what_does_not_belong_together(tmp_path: Path) -> None:
+    """The match that was asked for is lost: its note is not that of the match before."""
+    records: list[Record] = []
+    load = Load(records.append)
+    load.request("one", [1] * 9)
+    load.request("two", [2] * 13)
+    second = [i for i, record in enumerate(records) if record[0] == "match"][1]
+    records[second] = ("gap", records[second][1], 1)
+    write_log(tmp_path / "log", records)
+    (only,) = requests_of(Rerun(Log(tmp_path / "log")))
+    assert only.prompt == 9
 
 
 def test_without_its_first_part(tmp_path: Path) -> None:
