@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from cachepawl.cli.common import PATH, output_dir_option, positive, progress, rendered
+from cachepawl.cli.common import PATH, positive, progress, rendered
 from cachepawl.errors import InputError
 from cachepawl.observe.snapshot import MOST_CELLS, MOST_NODES
 from cachepawl.offline.map.live import fetch_picture
@@ -53,7 +53,11 @@ NODES, CELLS = 200, 1024
     show_default=True,
     help="How the map is printed; json can be read again.",
 )
-@output_dir_option
+@click.option(
+    "--output-dir",
+    type=PATH,
+    help="Write all forms here instead: report.json, summary.md, report.html, map.svg.",
+)
 def command(
     source: Path | None,
     url: str | None,
