@@ -12,6 +12,7 @@ COMMANDS = {
     "diagnose-vllm": "What a vLLM cache plan reserves, fills and wastes.",
     "info": "Versions and devices: what to put into a bug report.",
     "replay": "A trace through the cache that serves: hits, misses, memory, over time.",
+    "map": "Draw a cache, live or recorded: the tree, and the arena's frames by owner.",
 }
 """Names and one-line helps; the command NAME is `command` in the module `cachepawl.cli.NAME`."""
 
