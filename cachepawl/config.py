@@ -31,6 +31,8 @@ class Options(BaseModel):
     """0 no checks, 1 counters at every step, 2 everything at every step."""
     split_prefill: bool = True
     """End a prefill chunk early where one more snapshot makes a later hit possible."""
+    map: bool = False
+    """Serve pictures of the cache at `/cachepawl/map`."""
     poison_freed: bool = False
     """Test option: fill every freed frame with NaN."""
     corrupt_restored_state: bool = False

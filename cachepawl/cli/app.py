@@ -13,6 +13,7 @@ COMMANDS = {
     "plan": "What a model's cache holds on given GPUs: static split against one budget.",
     "info": "Versions and devices: what to put into a bug report.",
     "replay": "A trace through the cache that serves: hits, misses, memory, over time.",
+    "map": "Draw a cache, live or recorded: the tree, and the arena's frames by owner.",
 }
 """Names and one-line helps; the command NAME is `command` in the module `cachepawl.cli.NAME`."""
 

@@ -9,12 +9,14 @@ from typing import Any
 import click
 
 from cachepawl.cli.common import PATH, emit, format_option, output_dir_option, progress
+from cachepawl.errors import GateFailed
+from cachepawl.offline.recorded.first_look import is_recording
 from cachepawl.offline.replay.command import Wanted, sweep_of
 from cachepawl.offline.replay.report import replay_report
 from cachepawl.offline.replay.source import Source, facts_of
 from cachepawl.offline.replay.sweep import run
 from cachepawl.offline.traces.claude_code import Sharing
-from cachepawl.offline.traces.formats import FORMATS, Options
+from cachepawl.offline.traces.formats import FORMATS, RECORDING, Options
 from cachepawl.policy import POLICIES
 
 COUNT = click.IntRange(min=1)
@@ -26,8 +28,8 @@ COUNT = click.IntRange(min=1)
     "Instruct --device-gb 20,40,80 --compare lru --output-dir out",
 )
 @click.argument("trace", type=PATH)
-@click.option("--model", required=True, help="A preset's name, a config.json or its folder.")
-@click.option("--device-gb", required=True, help="GiB of the arena; several with commas between.")
+@click.option("--model", help="A preset's name, a config.json or its folder.")
+@click.option("--device-gb", help="GiB of the arena; several with commas between.")
 @click.option(
     "--policy",
     type=click.Choice(list(POLICIES)),
@@ -56,7 +58,7 @@ COUNT = click.IntRange(min=1)
 @click.option("--tp", type=COUNT, default=1, show_default=True, help="Tensor-parallel ranks.")
 @click.option(
     "--trace-format",
-    type=click.Choice(["auto", *FORMATS]),
+    type=click.Choice(["auto", *FORMATS, RECORDING]),
     default="auto",
     show_default=True,
     help="The trace's format.",
@@ -101,7 +103,14 @@ def command(
     output_dir: Path | None,
     **wanted: Any,
 ) -> None:
-    """Replay a TRACE through the tree, the frames and the policies that serve."""
+    """Replay a TRACE through the tree, the frames and the policies that serve.
+
+    A recording of a server (--cachepawl-trace) without --model and --device-gb is run again
+    call by call on the recorded arena, and every answer is compared.
+    """
+    if wanted["model"] is None and wanted["device_gb"] is None and is_recording(trace):
+        _run_again(trace, output_format, output_dir)
+        return None
     options = Options(seed, gap, Sharing(sharing))
     source = Source(trace, trace_format, skip_bad_lines, limit, options)
     facts = facts_of(source)
@@ -109,4 +118,16 @@ def command(
     total = facts.requests * len(sweep.scenarios)
     with progress("replay", total) as tick:
         found = run(sweep, jobs or len(os.sched_getaffinity(0)), tick)
-    emit(replay_report(source, facts, found.outcomes, found.lines), output_format, output_dir)
+    return emit(
+        replay_report(source, facts, found.outcomes, found.lines), output_format, output_dir
+    )
+
+
+def _run_again(recording: Path, output_format: str, output_dir: Path | None) -> None:
+    from cachepawl.offline.recorded.report import exact_report  # brings pydantic
+
+    report = exact_report(recording)
+    emit(report, output_format, output_dir)
+    difference = report.data["rerun"]["divergence"]
+    if difference is not None:
+        raise GateFailed(f"{recording}: the re-run differs from the recording: {difference}")

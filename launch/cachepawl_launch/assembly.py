@@ -18,6 +18,7 @@ from cachepawl.config import BACKEND, ENVIRONMENT, Options
 from cachepawl.errors import CachepawlError, ConfigError
 from cachepawl.policy import POLICIES
 from cachepawl.pool.arena import Arena
+from cachepawl_launch import map_order
 from cachepawl_launch.adapter import CachepawlPrefixCache
 from cachepawl_launch.decisions import DecisionLog
 from cachepawl_launch.pools import ArenaHybridKVPool, ArenaMHAPool
@@ -172,6 +173,12 @@ class Assembly:
     def describe(self, scheduler: Any) -> dict[str, Any] | None:
         """The `cachepawl` section of `/server_info`."""
         return None if self.tree_cache is None else describe_cache(self.tree_cache)
+
+    def draw_map(self, request_id: str | None) -> dict[str, Any] | None:
+        """A picture of the cache, if maps are served and the request orders one."""
+        if self.cache is None or not self.options.map:
+            return None
+        return map_order.draw(self.cache, request_id)
 
 
 def _pool_class(arena: Arena) -> type[ArenaMHAPool]:

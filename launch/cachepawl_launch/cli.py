@@ -104,6 +104,7 @@ def _launch(ours: argparse.Namespace, theirs: list[str]) -> int:
     from sglang.srt.arg_groups.overrides import resolving_view
     from sglang.srt.plugins import load_plugins
 
+    from cachepawl_launch import map_route
     from cachepawl_launch.install import check_sglang
     from cachepawl_launch.preview import preview, show
     from cachepawl_launch.refusals import notices, refuse_flags
@@ -120,6 +121,8 @@ def _launch(ours: argparse.Namespace, theirs: list[str]) -> int:
         server_args.resolve_once()
     view = resolving_view(server_args)
     refuse_flags(view, BACKEND)  # as resolved
+    if options.map:
+        map_route.refuse_processes(view)
     for line in notices(view, flag_names(theirs)):
         console.print(f"cachepawl: {line}")
     if not ours.cachepawl_dry_run:
@@ -128,7 +131,11 @@ def _launch(ours: argparse.Namespace, theirs: list[str]) -> int:
         capacity = preview(server_args, view, options)
     console.print(f"cachepawl {__version__}")
     show(capacity, console)
-    return 0 if ours.cachepawl_dry_run else _run(server_args)
+    if ours.cachepawl_dry_run:
+        return 0
+    if options.map:
+        map_route.add()
+    return _run(server_args)
 
 
 def _parse(theirs: list[str], cpu: bool) -> Any:

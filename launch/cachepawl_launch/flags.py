@@ -41,6 +41,11 @@ def parser() -> argparse.ArgumentParser:
         help="never end a prefill chunk early to take one more snapshot",
     )
     p.add_argument(
+        "--cachepawl-map",
+        action="store_true",
+        help="serve pictures of the cache at /cachepawl/map, for `cachepawl map --url`",
+    )
+    p.add_argument(
         "--cachepawl-trace",
         metavar="FILE",
         help="record every call that changes the cache; a name in .gz or .zst is compressed",
@@ -114,6 +119,7 @@ def options_of(ours: argparse.Namespace) -> Options:
         policy=ours.cachepawl_policy,
         check_level=ours.cachepawl_check_level,
         split_prefill=not ours.cachepawl_no_split_prefill,
+        map=ours.cachepawl_map,
         poison_freed=ours.cachepawl_poison_freed,
         corrupt_restored_state=ours.cachepawl_corrupt_restored_state,
         decision_log=ours.cachepawl_decision_log,

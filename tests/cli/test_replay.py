@@ -8,9 +8,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from recorded_load import Load, write_log
 from tiny_replays import write_trace
 
 from cachepawl.cli.main import main
+from cachepawl.record.recording import Record
 
 MODEL = ["--model", "Qwen3-Next-80B-A3B-Instruct"]
 
@@ -105,3 +107,47 @@ def test_without_heavy_imports(trace: str) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.fixture
+def recording(tmp_path: Path) -> Path:
+    path = tmp_path / "log.zst"
+    records: list[Record] = []
+    Load(records.append).run(60)
+    write_log(path, records)
+    return path
+
+
+def test_a_recording_is_run_again(recording: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["replay", str(recording), "--format", "json"]) == 0
+    data = json.loads(capsys.readouterr().out)
+    assert data["rerun"]["divergence"] is None
+    assert data["rerun"]["calls"] > 300
+    assert data["requests"]["ended"] == 60
+
+
+def test_a_recording_that_was_changed_fails_the_gate(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    records: list[Record] = []
+    Load(records.append).run(20)
+    at = next(i for i, r in enumerate(records) if r[0] == "match" and r[-2])
+    records[at] = (*records[at][:-2], 0, records[at][-1])
+    write_log(tmp_path / "log", records)
+    assert main(["replay", str(tmp_path / "log")]) == 1
+    out, err = capsys.readouterr()
+    assert "The re-run differs from the recording." in out
+    assert err.startswith("cachepawl: ")
+    assert err.count("\n") == 1
+
+
+def test_a_recording_on_other_bytes(recording: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["replay", str(recording), *MODEL, "--device-gb", "1,2", "--compare", "lru"]
+    assert main([*words, "--page", "4", "--format", "json"]) == 0
+    data = json.loads(capsys.readouterr().out)
+    assert data["trace"]["format"] == "cachepawl"
+    assert data["trace"]["requests"] == 60
+    assert main(["replay", str(recording), *MODEL]) == 2
+    assert main(["replay", str(recording), *MODEL, "--device-gb", "1",
+                 "--trace-format", "mooncake"]) == 2  # fmt: skip
+    assert "looks like cachepawl, not mooncake" in capsys.readouterr().err

@@ -6,10 +6,11 @@ best lies between it and the upper bound.
 
 A *unit* is a state with the KV that only it makes usable: of a leaf the state and the KV up
 to the next node that has another use, of an inner node the state alone.  The unit with the
-least saving per byte and per request until its next use goes first:
+least saving per byte goes first, and the later it is needed the sooner:
 
-    tokens to the next shallower state / bytes freed / requests until it is needed
+    tokens to the next shallower state / bytes freed / (requests until it is needed)^2
 
+The square is what saved most on public traces; without it deep units crowd out soon ones.
 Without states a unit is a leaf of KV.
 """
 
@@ -178,7 +179,7 @@ class Clairvoyant:
             seen.needed = self.future.next_pass(seen.run, self._now)
         if seen.needed == NEVER:
             return 0.0
-        return _saving(tree, node) / self._freed(node) / (seen.needed - self._now)
+        return _saving(tree, node) / self._freed(node) / (seen.needed - self._now) ** 2
 
     def _freed(self, node: Node) -> int:
         """Bytes that its eviction frees."""

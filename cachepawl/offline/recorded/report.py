@@ -6,25 +6,13 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from cachepawl.errors import InputError
 from cachepawl.offline.document import Document, Heading, Report, Table, Text
-from cachepawl.offline.files import numbered_lines
 from cachepawl.offline.recorded.log import Log
 from cachepawl.offline.recorded.requests import RecordedRequest, requests_of
 from cachepawl.offline.recorded.rerun import Rerun
-from cachepawl.record.verbs import FORMAT
 
 WORST = 20
 """Requests shown: those with the most tokens to compute."""
-
-
-def is_recording(path: Path) -> bool:
-    """Whether a file begins as a log of `--cachepawl-trace` does; False for what cannot be read."""
-    try:
-        first = next(numbered_lines(path), (0, ""))[1]
-    except InputError:
-        return False
-    return first.startswith(f'{{"format":"{FORMAT}"')
 
 
 class _Totals:

@@ -21,8 +21,8 @@ MOST_GB = 1 << 20
 class Wanted(NamedTuple):
     """Options that all replays of a sweep share; None is the default that fits."""
 
-    model: str
-    device_gb: str
+    model: str | None
+    device_gb: str | None
     policy: str
     compare: str
     page: int
@@ -40,8 +40,9 @@ def sweep_of(wanted: Wanted, source: Source, facts: Facts) -> Sweep:
     InputError for options that name nothing or do not fit together, and ConfigError for a
     model that is not known or that the arena cannot hold.
     """
-    spec = model_of(wanted.model)
+    spec = model_of(_given("--model", wanted.model, "a preset's name or a config.json"))
     grid = wanted.grid or grid_of(spec, wanted.page, facts.block_tokens)
+    budgets = budgets_of(_given("--device-gb", wanted.device_gb, "the arena's GiB"))
     names = list(dict.fromkeys([wanted.policy, *_names(wanted.compare)]))
     scenarios = [
         Scenario(
@@ -57,9 +58,15 @@ def sweep_of(wanted: Wanted, source: Source, facts: Facts) -> Sweep:
             check_level=wanted.check_level,
         )
         for name in names
-        for budget in budgets_of(wanted.device_gb)
+        for budget in budgets
     ]
     return Sweep(source, scenarios, list(BOUNDS) if wanted.compare else [])
+
+
+def _given(option: str, value: str | None, what: str) -> str:
+    if value is None:
+        raise InputError(f"{option} is missing: give {what}")
+    return value
 
 
 def model_of(text: str) -> ModelSpec:

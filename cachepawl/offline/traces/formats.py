@@ -44,6 +44,8 @@ def _unclocked(lines: Lines, refuse: Refuse, options: Options) -> Iterator[Recor
     return side_by_side(lines, options.seed, options.gap)
 
 
+RECORDING = "cachepawl"
+"""A log of `--cachepawl-trace`; not one of `FORMATS`, as its lines are no objects."""
 FORMATS = {
     "claude-code": Format(
         claude_code.BLOCK_TOKENS,
@@ -74,5 +76,6 @@ def looks_like(value: Fields) -> str | None:
 def named(name: str) -> Format:
     """A format by its name; InputError if there is none."""
     if name not in FORMATS:
-        raise InputError(f"trace format {name!r}: give one of auto, {', '.join(sorted(FORMATS))}")
+        known = ", ".join(sorted([*FORMATS, RECORDING]))
+        raise InputError(f"trace format {name!r}: give one of auto, {known}")
     return FORMATS[name]

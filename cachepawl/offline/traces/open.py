@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Protocol
 
 from cachepawl.errors import InputError
 from cachepawl.offline.files import raw_lines, read_text, text_of
+from cachepawl.offline.recorded.first_look import is_recording
 from cachepawl.offline.strict_json import parse_object
 from cachepawl.offline.traces.fields import Fields, shown
-from cachepawl.offline.traces.formats import Format, Options, looks_like, named
-from cachepawl.offline.traces.request import Record, TraceRequest, key_of
+from cachepawl.offline.traces.formats import RECORDING, Format, Options, looks_like, named
+from cachepawl.offline.traces.request import Record, Skipped, TraceRequest, key_of
 
 MOST_SHOWN = 5
 """Bad lines that are kept word by word; the others are counted."""
@@ -19,17 +21,22 @@ MOST_PROBED = 100
 """Lines that are looked at to find the format."""
 
 
-class Skipped:
-    """Bad lines of the latest reading."""
+class Trace(Protocol):
+    """A trace's file, whatever its format."""
 
-    def __init__(self) -> None:
-        self.count = 0
-        self.first: list[str] = []
-        """What was wrong with the first few, each with its place."""
+    format: str
+    skipped: Skipped
+
+    @property
+    def block_tokens(self) -> int:
+        """Tokens that the trace knows as one."""
+
+    def requests(self) -> Iterator[TraceRequest]:
+        """All requests by time, from the start at each call.  InputError at what is bad."""
 
 
-class Trace:
-    """A trace's file; `requests()` reads it from its start, each time anew.
+class ObjectTrace:
+    """A file of JSON objects; `requests()` reads it from its start, each time anew.
 
     Memory is bounded by the requests that wait for their turn, never by the file.
     """
@@ -90,12 +97,22 @@ def open_trace(
 ) -> Trace:
     """The trace in a file (plain, gzip or zstd), or in a folder of one JSON file an object.
 
+    A recording of a server is a trace too; of it no line may be bad.
+
     `format` is the name of one or `auto`.  InputError if the file's lines tell none, or
     another than the one that was named, and for options out of range.
     """
     options = options or Options()
     if not 0 <= options.gap <= MOST_GAP:
         raise InputError(f"gap {options.gap}: give seconds from 0 to {MOST_GAP:g}")
+    if is_recording(path):
+        if format not in ("auto", RECORDING):
+            raise InputError(
+                f"{path}: looks like {RECORDING}, not {format}; leave --trace-format out"
+            )
+        from cachepawl.offline.traces.recording import RecordedTrace  # brings pydantic
+
+        return RecordedTrace(path)
     if format != "auto":
         named(format)
     found, place = _probe(path)
@@ -106,7 +123,7 @@ def open_trace(
             f"{place}: looks like {found}, not {format}; pass --trace-format {found} or auto"
         )
     name = format if found is None else found
-    return Trace(path, name, skip_bad_lines, options)
+    return ObjectTrace(path, name, skip_bad_lines, options)
 
 
 def _probe(path: Path) -> tuple[str | None, str]:

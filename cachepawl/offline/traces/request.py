@@ -23,6 +23,15 @@ class TraceRequest(NamedTuple):
     """What turns of one conversation have in common; empty where the trace does not say."""
 
 
+class Skipped:
+    """Bad lines of the latest reading."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.first: list[str] = []
+        """What was wrong with the first few, each with its place."""
+
+
 class Record(NamedTuple):
     """A request as its file has it: small, so that many may wait for their turn."""
 

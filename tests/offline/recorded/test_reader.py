@@ -18,12 +18,13 @@ from hypothesis import strategies as st
 from recorded_load import Load, recorded, write_log
 
 from cachepawl.errors import InputError
+from cachepawl.offline.recorded.first_look import is_recording
 from cachepawl.offline.recorded.log import Log
-from cachepawl.offline.recorded.report import exact_report, is_recording
+from cachepawl.offline.recorded.report import exact_report
 from cachepawl.offline.recorded.requests import MOST_OPEN, arrivals, requests_of
 from cachepawl.offline.recorded.rerun import Rerun, run_to
-from cachepawl.offline.recorded.trace import RecordedTrace
 from cachepawl.offline.render import to_json, to_markdown
+from cachepawl.offline.traces.recording import RecordedTrace
 from cachepawl.record.hashes import name_hash
 from cachepawl.record.recording import Record
 from cachepawl.record.verbs import CALLS

@@ -207,7 +207,9 @@ def test_what_is_no_trace(opened, tmp_path: Path) -> None:
         opened([])
     with pytest.raises(InputError, match="no line of it is a mooncake request"):
         list(opened([], "mooncake").requests())
-    with pytest.raises(InputError, match="'x': give one of auto, bailian, claude-code, m"):
+    with pytest.raises(
+        InputError, match="'x': give one of auto, bailian, cachepawl, claude-code, m"
+    ):
         opened(['{"a": 1}'], "x")
     with pytest.raises(InputError, match="No such file"):
         open_trace(tmp_path / "none")
