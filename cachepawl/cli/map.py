@@ -14,7 +14,7 @@ from cachepawl.offline.map.picture import Picture, read_picture
 from cachepawl.offline.map.recorded import picture_at
 from cachepawl.offline.map.report import page_report, svg_text, text_report
 from cachepawl.offline.output import write_files
-from cachepawl.offline.recorded.report import is_recording
+from cachepawl.offline.recorded.first_look import is_recording
 
 NODES, CELLS = 200, 1024
 
