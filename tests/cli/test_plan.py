@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from browser import drawn_page, plots_in
 
 from cachepawl.cli.main import main
 
@@ -100,6 +101,7 @@ def test_the_table(capsys: pytest.CaptureFixture[str]) -> None:
     assert "an estimate" in text
     assert "80B parameters by its name" in text
     assert "best for 65,536 tokens" in text
+    assert "arena runs 8 and keeps " in text
 
 
 def test_files(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
@@ -108,7 +110,7 @@ def test_files(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert {p.name for p in out.iterdir()} == {"report.json", "summary.md", "report.html"}
     page = (out / "report.html").read_text()
     assert "conversations held over their length" in page
-    assert "--mamba-full-memory-ratio" in page
+    assert plots_in(drawn_page(page, tmp_path)) == 2
 
 
 def test_drawings_are_the_tables_numbers() -> None:

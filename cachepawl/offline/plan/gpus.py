@@ -7,6 +7,7 @@ SGLang reads the same figure (`get_device_memory_capacity`).
 from __future__ import annotations
 
 import difflib
+from typing import NamedTuple
 
 from cachepawl.errors import InputError
 
@@ -25,12 +26,19 @@ GPUS = {
 }
 
 
-def gpu_bytes(name: str) -> int:
-    """Bytes of a GPU by its name or the beginning of it, any case; InputError for others."""
+class Gpu(NamedTuple):
+    """A GPU of the table."""
+
+    name: str
+    bytes: int
+
+
+def find_gpu(name: str) -> Gpu:
+    """The GPU of that name or beginning, any case; InputError when none or several have it."""
     wanted = name.lower()
     whole = [known for known in GPUS if wanted in (known, known.partition("-")[0])]
     begun = whole or [known for known in GPUS if wanted and known.startswith(wanted)]
     if len(begun) == 1:
-        return GPUS[begun[0]] << 20
+        return Gpu(begun[0], GPUS[begun[0]] << 20)
     near = begun or difflib.get_close_matches(wanted, GPUS, n=3, cutoff=0.4) or list(GPUS)
     raise InputError(f"--gpu {name[:40]}: one of {', '.join(near)}, or --gpu-gb with its memory")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from cachepawl.errors import InputError
-from cachepawl.offline.plan.gpus import gpu_bytes
+from cachepawl.offline.plan.gpus import find_gpu
 from cachepawl.offline.sglang.flags import ServerFlags
 from cachepawl.offline.sglang.memory.budget import GIB, Budget, estimated_budget, rest_budget
 from cachepawl.offline.sglang.models import Model, Weights
@@ -24,7 +24,7 @@ def make_places(
     gpus: Sequence[str], gpu_gb: Sequence[float], rest_gb: Sequence[float]
 ) -> list[Place]:
     """Every place that options name; InputError when there is none."""
-    places = [Place(name.lower(), gpu_bytes(name), None) for name in gpus]
+    places = [Place(gpu.name, gpu.bytes, None) for gpu in map(find_gpu, gpus)]
     places += [Place(f"{gb:g} GiB GPU", int(gb * GIB), None) for gb in gpu_gb]
     places += [Place(f"{gb:g} GiB left", None, gb * GIB) for gb in rest_gb]
     if not places:

@@ -12,6 +12,8 @@ from cachepawl.offline.plan.stores import StaticStore, Store
 from cachepawl.offline.plan.workload import Workload
 
 SHORTEST, LONGEST = 1024, 131072
+_COLORS = ("#1f77b4", "#d62728", "#2ca02c", "#9467bd", "#ff7f0e", "#17becf")
+"""One for each length of conversation."""
 _DASHES = {ARENA: "solid", BEST: "dash", UNIFIED: "dashdot", STATIC: "dot"}
 
 
@@ -45,7 +47,10 @@ def _over_context(c: Comparison) -> Plot:
     data = [_line(name, [w.context for w in loads], held) for name, held in lines.items()]
     title = f"{c.model.name}, {c.place.name}: conversations held over their length"
     shared = f", {share:.0%} of it shared" if share else ""
-    note = f"Up to {first.running} running, the rest cached{shared}."
+    note = (
+        f"As many of {first.running} as a layout runs at once, and what it keeps beside "
+        f"them{shared}."
+    )
     return Plot(title, _figure(data, "tokens a conversation"), note)
 
 
@@ -60,14 +65,16 @@ def _stores(c: Comparison) -> list[tuple[str, Store]]:
 
 
 def _over_ratio(c: Comparison) -> Plot:
-    data = []
+    data = list[dict[str, Any]]()
     ratios = [plan.settled.ratio for plan in c.grid]
-    for w in dict.fromkeys(row.workload for row in c.rows):
+    for i, w in enumerate(dict.fromkeys(row.workload for row in c.rows)):
+        color = {"color": _COLORS[i % len(_COLORS)]}
         held = [fit(StaticStore(plan), w).held for plan in c.grid]
-        data.append(_line(f"static split, {w.context:,} tokens", ratios, held))
+        lines = [_line(f"static split, {w.context:,} tokens", ratios, held)]
         if c.arena is not None:
-            most = fit(c.arena, w).held
-            data.append(_line(f"arena, {w.context:,} tokens", [ratios[0], ratios[-1]], [most] * 2))
+            ends, most = [ratios[0], ratios[-1]], fit(c.arena, w).held
+            lines.append(_line(f"arena, {w.context:,} tokens", ends, [most] * 2))
+        data += [line | {"line": line["line"] | color} for line in lines]
     title = f"{c.model.name}, {c.place.name}: conversations held over the ratio"
     return Plot(title, _figure(data, "--mamba-full-memory-ratio"))
 
@@ -86,9 +93,10 @@ def _line(name: str, x: list[Any], y: list[int]) -> dict[str, Any]:
 
 
 def _figure(data: list[dict[str, Any]], axis: str) -> dict[str, Any]:
+    log = {"type": "log", "dtick": "D2"}
     layout = {
-        "xaxis": {"title": {"text": axis}, "type": "log"},
-        "yaxis": {"title": {"text": "conversations held"}, "type": "log"},
+        "xaxis": {"title": {"text": axis}, **log},
+        "yaxis": {"title": {"text": "conversations held"}, **log},
         "legend": {"orientation": "h", "y": -0.25},
     }
     return {"data": data, "layout": layout}

@@ -7,14 +7,14 @@ from typing import Any
 
 from cachepawl.offline.document import Block, Document, Heading, Report, Table, Text
 from cachepawl.offline.plan.compare import BEST, Comparison, Row
-from cachepawl.offline.plan.fits import fit
+from cachepawl.offline.plan.fits import Fit, fit
 from cachepawl.offline.plan.plots import plots
 from cachepawl.offline.plan.workload import Workload
 from cachepawl.offline.sglang.memory.budget import GIB
 
 _COLUMNS = (
     "tokens", "layout", "KV tokens", "states", "request limit",
-    "at once", "limited by", "cached beside", "held", "memory used",
+    "at once", "limited by", "running", "cached", "held", "memory used",
 )  # fmt: skip
 _HOW = """\
 - **KV tokens**, **states**: the most of one kind; one budget holds less of one as it holds more
@@ -22,8 +22,9 @@ _HOW = """\
 - **request limit**: requests that the server lets run, whatever they need.
 - **at once**: requests of that length that run together in an otherwise empty cache, and what
   keeps one more from it.
-- **cached beside**: conversations that the cache keeps, each with the state at its end, while the
-  asked-for requests run; **held**: those and the running ones.
+- **running**: as many as were asked for, if so many run at once; **cached**: conversations that
+  the cache keeps beside them, each with the state at its end; **held**: both.  A running request
+  takes more states than a cached one, so a layout that runs fewer may hold more.
 - **memory used**: by all that is held, of what is left for the cache.
 - **best ratio**: the static split in hindsight, of 161 ratios from 0.01 to 100, for that row's
   length alone."""
@@ -46,8 +47,12 @@ def _lead(c: Comparison) -> str:
         return f"{where}: no layout fits."
     longest = max(row.workload.context for row in c.rows)
     rows = [row for row in c.rows if row.workload.context == longest]
-    said = [f"{_name(row)} holds {row.fit.held:,}" for row in rows]
+    said = [f"{_name(row)} {_runs(row.fit)}" for row in rows]
     return f"{where}, conversations of {longest:,} tokens: {', '.join(said)}."
+
+
+def _runs(f: Fit) -> str:
+    return f"runs {f.running:,} and keeps {f.cached:,}"
 
 
 def _name(row: Row) -> str:
@@ -74,9 +79,9 @@ def _other_lengths(c: Comparison) -> str:
     for own, other in ((short, long), (long, short)):
         row = best[own]
         lines.append(
-            f"- The ratio that is best for {own.context:,} tokens, {row.ratio:g}, holds "
-            f"{fit(row.store, other).held:,} conversations of {other.context:,}; the arena holds "
-            f"{fit(c.arena, other).held:,}."
+            f"- The ratio that is best for {own.context:,} tokens, {row.ratio:g}, "
+            f"{_runs(fit(row.store, other))} conversations of {other.context:,}; the arena "
+            f"{_runs(fit(c.arena, other))}."
         )
     return "\n".join(lines)
 
@@ -125,6 +130,7 @@ def _cells(c: Comparison, row: Row) -> list[str | int | float | None]:
         store.request_limit,
         f.at_once,
         f.at_once_by,
+        f.running,
         f.cached,
         f.held,
         f"{_used(c, row):.1%}".replace("%", " %"),

@@ -135,12 +135,12 @@ class ServerFlags:
 
 
 _ASIDE = ("given", "rest", "environment")
-_KINDS: Mapping[str, Kind] = {
+KINDS: Mapping[str, Kind] = {
     field.name: kind_of(field.name, str(field.type))
     for field in fields(ServerFlags)
     if field.name not in _ASIDE
 }
-_ALIASES = {
+ALIASES = {
     "model": "model_path",
     "enable_hicache": "enable_hierarchical_cache",
     "tensor_parallel_size": "tp_size",
@@ -169,7 +169,7 @@ def parse_flags(words: Sequence[str] | str, where: str = "command line") -> Serv
     values: dict[str, Any] = {}
     for flag, text in split.pairs:
         name = _field(flag)
-        values[name] = from_text(_KINDS[name], f"{where}: {flag}", text)
+        values[name] = from_text(KINDS[name], f"{where}: {flag}", text)
     return _flags(values, split)
 
 
@@ -182,8 +182,8 @@ def from_mapping(
     those that differ from SGLang's defaults.  Keys that are no field stay in `rest`.
     InputError names the key, the value and what is allowed.
     """
-    known = {k: from_json(_KINDS[k], f"{where}: {k}", v) for k, v in values.items() if k in _KINDS}
-    rest = tuple(key for key in values if key not in _KINDS)
+    known = {k: from_json(KINDS[k], f"{where}: {k}", v) for k, v in values.items() if k in KINDS}
+    rest = tuple(key for key in values if key not in KINDS)
     if given is None:
         given = frozenset(k for k, v in known.items() if v != getattr(ServerFlags, k))
     return ServerFlags(**known, given=given, rest=rest)
@@ -204,11 +204,11 @@ def shell_words(text: str, where: str = "command line") -> list[str]:
 
 def _field(flag: str) -> str:
     name = flag.removeprefix("--").replace("-", "_")
-    return _ALIASES.get(name, name)
+    return ALIASES.get(name, name)
 
 
 def _takes_value(flag: str) -> bool | None:
-    kind = _KINDS.get(_field(flag))
+    kind = KINDS.get(_field(flag))
     # SGLang's flags have dashes only.
     return None if kind is None or "_" in flag else kind.base is not bool
 

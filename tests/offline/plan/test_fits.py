@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from cachepawl.errors import InputError
 from cachepawl.offline.plan.fits import LIMIT, fit
-from cachepawl.offline.plan.gpus import GPUS, gpu_bytes
+from cachepawl.offline.plan.gpus import GPUS, find_gpu
 from cachepawl.offline.plan.ratios import GRID, best_of, static_at, sweep
 from cachepawl.offline.plan.stores import ArenaStore, StaticStore, Store, UnifiedStore
 from cachepawl.offline.plan.workload import Workload, make_workload, need
@@ -142,12 +142,12 @@ def test_workloads_that_are_none(ask: Any, says: str) -> None:
 
 
 def test_gpus_by_name() -> None:
-    assert gpu_bytes("h100-80gb") == gpu_bytes("H100") == 81559 << 20
-    assert gpu_bytes("L4") == 23034 << 20
+    assert find_gpu("h100-80gb") == find_gpu("H100") == ("h100-80gb", 81559 << 20)
+    assert find_gpu("L4").bytes == 23034 << 20
     for name, mib in GPUS.items():
         # Never more than the name says, and not much less.
         said = int(name.rsplit("-", 1)[1].removesuffix("gb"))
         assert 0.93 * said < mib / 1024 <= said
     for wrong in ("a100", "", "h10000", "mi300x", "l"):
         with pytest.raises(InputError, match="--gpu"):
-            gpu_bytes(wrong)
+            find_gpu(wrong)

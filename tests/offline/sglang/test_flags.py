@@ -12,15 +12,15 @@ from hypothesis import strategies as st
 from cachepawl.errors import InputError
 from cachepawl.offline.sglang.flag_values import CHOICES, HUMAN
 from cachepawl.offline.sglang.flags import (
-    _ALIASES,
-    _KINDS,
+    ALIASES,
+    KINDS,
     ServerFlags,
     flag_name,
     from_mapping,
     parse_flags,
 )
 
-OURS = {name for name in _KINDS if name.startswith("cachepawl_")}
+OURS = {name for name in KINDS if name.startswith("cachepawl_")}
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +34,7 @@ def sglang_parser() -> argparse.ArgumentParser:
 
 def test_names_defaults_and_choices_are_sglangs(sglang_parser: argparse.ArgumentParser) -> None:
     actions = {a.dest: a for a in sglang_parser._actions}
-    for name, kind in _KINDS.items():
+    for name, kind in KINDS.items():
         if name in OURS:
             continue
         action = actions[name]
@@ -53,9 +53,9 @@ def test_aliases_are_sglangs(sglang_parser: argparse.ArgumentParser) -> None:
         option: a.dest
         for a in sglang_parser._actions
         for option in a.option_strings
-        if a.dest in _KINDS and option != flag_name(a.dest)
+        if a.dest in KINDS and option != flag_name(a.dest)
     }
-    assert theirs == {flag_name(alias): name for alias, name in _ALIASES.items()}
+    assert theirs == {flag_name(alias): name for alias, name in ALIASES.items()}
 
 
 @settings(deadline=None, max_examples=60)
@@ -151,5 +151,5 @@ def test_a_wrong_account(values: dict[str, object]) -> None:
 
 
 def test_every_field_can_be_given() -> None:
-    values = {f.name: getattr(ServerFlags, f.name) for f in fields(ServerFlags) if f.name in _KINDS}
+    values = {f.name: getattr(ServerFlags, f.name) for f in fields(ServerFlags) if f.name in KINDS}
     assert from_mapping(values) == ServerFlags()

@@ -6,7 +6,9 @@ SGLang measures after the weights are loaded (`KVCacheConfigurator._profile_avai
 
 so what the weights and their temporaries take is charged, and the fraction leaves room for
 activations and CUDA graphs.  What is free is known on the device alone; before, it is
-estimated as `total * mem_fraction_static - weights`.
+estimated as `total * mem_fraction_static - weights`.  The estimate leaves out what the driver
+takes before the load, and what SGLang keeps back for a vision tower
+(`mm_runtime_reservation_gb`): the real figure is lower.
 """
 
 from __future__ import annotations

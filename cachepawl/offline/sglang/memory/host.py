@@ -48,10 +48,7 @@ class _Device(NamedTuple):
     kv_bytes: int
     slots: int
     slot_bytes: int
-
-    @property
-    def state_bytes(self) -> int:
-        return self.slots * self.slot_bytes
+    state_bytes: int
 
 
 def host_plan(plan: StaticPlan | UnifiedPlan, flags: ServerFlags) -> HostPlan | None:
@@ -65,10 +62,12 @@ def host_plan(plan: StaticPlan | UnifiedPlan, flags: ServerFlags) -> HostPlan | 
     ratio = _ratio(flags)
     tokens, slots = int(device.tokens * (ratio or 0)), int(device.slots * (ratio or 0))
     if ratio is None:
-        share = flags.hicache_size * device.kv_bytes / (device.kv_bytes + device.state_bytes)
-        rest = flags.hicache_size * device.state_bytes / (device.kv_bytes + device.state_bytes)
-        tokens = int(share * 1e9 // device.token_bytes)
-        slots = int(rest * 1e9 // device.slot_bytes) if device.slots else 0
+        total = device.kv_bytes + device.state_bytes
+        for_kv, for_states = (
+            flags.hicache_size * part / total for part in (device.kv_bytes, device.state_bytes)
+        )
+        tokens = int(for_kv * 1e9 // device.token_bytes)
+        slots = int(for_states * 1e9 // device.slot_bytes) if device.slots else 0
     tokens = (tokens // page + 1) * page
     slots = slots + 1 if device.slots else 0
     return HostPlan(
@@ -92,10 +91,10 @@ def _ratio(flags: ServerFlags) -> float | None:
 def _device(plan: StaticPlan | UnifiedPlan) -> _Device:
     if isinstance(plan, UnifiedPlan):
         s = plan.static
-        kv = s.kv_tokens * plan.kv_entry_bytes
-        return _Device(s.kv_tokens, s.kv_token_bytes, kv, plan.slots, plan.state_bytes)
-    # A pool's own size counts its padding page and slot.
-    kv = plan.kv_bytes + plan.padding_page_bytes
+        kv, held = s.kv_tokens * plan.kv_entry_bytes, plan.slots * plan.state_bytes
+        return _Device(s.kv_tokens, s.kv_token_bytes, kv, plan.slots, plan.state_bytes, held)
+    # Static pools count their padding page and slot.
+    kv, states = plan.kv_bytes + plan.padding_page_bytes, plan.states
     return _Device(
-        plan.kv_tokens, plan.kv_token_bytes, kv, plan.state_slots, plan.states.slot_bytes
+        plan.kv_tokens, plan.kv_token_bytes, kv, states.slots, states.slot_bytes, states.bytes
     )

@@ -57,6 +57,8 @@ class StaticPlan(NamedTuple):
     """What they hold when --max-total-tokens does not say less."""
     states: StatePool
     requests: RequestLimit
+    draft_tokens: int
+    """Tokens that a step of speculative decoding guesses; 0 without it."""
 
     @property
     def kv_bytes(self) -> int:
@@ -72,6 +74,19 @@ class StaticPlan(NamedTuple):
     def used_bytes(self) -> int:
         """Charged for KV and states; never above the budget."""
         return self.kv_bytes + self.states.bytes + self.states.rollback_bytes
+
+    @property
+    def request_table_bytes(self) -> int | None:
+        """The device's table of token ids by request, which no budget is charged for.
+
+        4 bytes for each position a request may have, 4 spare ones, and a padding row.  None
+        where the context length is not known, or speculative decoding widens the rows.
+        Source: `ReqToTokenPool` (`memory_pool.py`), `get_req_to_token_extra_context_len`.
+        """
+        context = self.settled.context
+        if context is None or self.draft_tokens:
+            return None
+        return 4 * (self.max_running_requests + 1) * (context + 4)
 
     @property
     def state_slots(self) -> int:
@@ -113,6 +128,7 @@ def static_plan(spec: ModelSpec, flags: ServerFlags, budget: Budget) -> StaticPl
         uncapped_tokens=uncapped,
         states=states,
         requests=request_limit(s, wanted_requests(flags), tokens, states.slots),
+        draft_tokens=draft.tokens,
     )
 
 

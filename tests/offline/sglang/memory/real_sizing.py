@@ -7,13 +7,21 @@ comes out of SGLang's functions.
 
 from __future__ import annotations
 
+import contextlib
 import json
+import logging
 import os
+import re
 import sys
 from types import SimpleNamespace
 from typing import Any
 
 from sglang.srt.configs.model_config import ModelConfig
+from sglang.srt.mem_cache.hybrid_cache.hybrid_pool_assembler import (
+    _split_hicache_size,
+    build_kv_host_pool,
+    build_mamba_host_pool,
+)
 from sglang.srt.mem_cache.kv_cache_configurator import KVCacheConfigurator
 from sglang.srt.mem_cache.kv_cache_dtype import configure_kv_cache_dtype
 from sglang.srt.model_executor.pool_configurator import create_memory_pool_configurator
@@ -21,6 +29,7 @@ from sglang.srt.plugins import load_plugins
 from sglang.srt.runtime_context import (
     get_context,
     get_exec,
+    get_memory,
     get_model,
     get_parallel,
     get_schedule,
@@ -71,6 +80,13 @@ def configurator(server_args: Any) -> KVCacheConfigurator:
         ),
         "extra_mamba_cache_bytes_per_req": 0,
         "device": "cpu",
+        "gpu_id": 0,
+        "post_capture_kv_active": False,
+        "sliding_window_size": None,
+        "is_hybrid_swa_compress": False,
+        "req_to_token_pool": None,
+        "token_to_kv_pool_allocator": None,
+        "memory_pool_config": None,
         "forward_stream": None,
         "draft_parallel_layout": None,
     }
@@ -131,7 +147,71 @@ def unified(kvc: Any, rest: int) -> dict[str, Any]:
     }
 
 
-MEASURES = {"static": sized, "unified": unified}
+def built(kvc: Any, rest: int) -> dict[str, Any]:
+    """The real static pools of `rest` bytes, built on the CPU, and the host pools of them."""
+    left = rest / GIB
+    if kvc.mambaish_config is not None:
+        left = kvc._handle_max_mamba_cache(left)
+    config = kvc.config_from_budget(int(left * GIB))
+    config.max_running_requests = kvc.resolve_max_num_reqs(config.max_total_num_tokens)
+    pools = kvc._init_pools(
+        sizes=kvc._derive_pool_sizes(config=config),
+        req_to_token_pool=None,
+        token_to_kv_pool_allocator=None,
+    )
+    rows = pools.req_to_token_pool.req_to_token
+    out = {
+        "kv_tokens": pools.token_to_kv_pool_allocator.size,
+        "kv_bytes": int(sum(pools.token_to_kv_pool.get_kv_size_bytes())),
+        "request_rows_bytes": rows.numel() * rows.element_size(),
+    }
+    kv, states = pools.token_to_kv_pool, None
+    if kvc.mambaish_config is not None:
+        kv, states = kv.full_kv_pool, pools.req_to_token_pool.mamba_pool
+        out |= {"slots": states.size, "state_bytes": int(states.mamba_cache.mem_usage_bytes())}
+    return out | host_pools(kv, states)
+
+
+def host_pools(kv: Any, states: Any) -> dict[str, Any]:
+    """The sizes that SGLang logs before it pins the memory, which takes a GPU's driver."""
+    shares = (get_memory().hicache_size, 0)
+    if states is not None:
+        shares = _split_hicache_size(get_memory().hicache_size, (kv, states))
+    said = Listener()
+    with contextlib.suppress(RuntimeError):
+        build_kv_host_pool(kv_pool=kv, page_size=get_schedule().page_size, host_size=shares[0])
+    if states is not None:
+        (info,) = states.get_device_pool_infos()
+        with contextlib.suppress(RuntimeError):
+            build_mamba_host_pool(
+                states, info, host_size=shares[1], layout=get_memory().hicache_mem_layout
+            )
+    return {
+        "host_tokens": said.number(r"KV host pool: (\d+) tokens"),
+        "host_slots": said.number(r"\((\d+) state slots"),
+    }
+
+
+class Listener(logging.Handler):
+    """Keeps what SGLang logs."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.INFO)
+        self.lines: list[str] = []
+        logger = logging.getLogger("sglang.srt.mem_cache.pool_host")
+        logger.setLevel(logging.INFO)
+        logger.addHandler(self)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append(record.getMessage())
+
+    def number(self, pattern: str) -> int | None:
+        """The one number that a pattern finds; None where there is none."""
+        found = re.findall(pattern, "\n".join(self.lines))
+        return int(found[0]) if found else None
+
+
+MEASURES = {"static": sized, "unified": unified, "built": built}
 
 
 def case(given: dict[str, Any]) -> list[dict[str, Any]]:

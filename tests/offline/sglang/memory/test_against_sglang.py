@@ -55,6 +55,13 @@ FOR_TRACKED = [
     "--tp-size 4 --dp-size 2 --enable-dp-attention --max-mamba-cache-size 100",
     "--mamba-radix-cache-strategy extra_buffer_lazy",
 ]
+BUILT = {
+    "nemotron_h": "--page-size 16 --hicache-ratio 1.7",
+    "qwen3_5": "--page-size 64 --max-total-tokens 2000",
+    "lfm2": "--hicache-size 1",
+    "qwen3": "--page-size 16",
+}
+"""Cases whose pools are built, so their flags keep them small."""
 ARCHITECTURES = {
     "qwen3_next": "Qwen3NextForCausalLM",
     "qwen3_5_text": "Qwen3_5ForCausalLM",
@@ -105,6 +112,11 @@ def cases() -> Iterator[Case]:
         for flags in ("", "--page-size 16", "--max-total-tokens 3001 --page-size 16"):
             rests = (draw.randrange(3 * 10**6, 10**7),)
             yield Case(family, config_of(family), flags, rests, layout="unified")
+    for family, flags in BUILT.items():
+        flags += " --max-running-requests 9 --context-length 512"
+        yield Case(
+            family, config_of(family), flags, (draw.randrange(10**6, 10**7),), layout="built"
+        )
 
 
 CASES = list(cases())
@@ -198,3 +210,20 @@ def test_unified_memory(answers: dict[int, list[dict[str, Any]]], index: int) ->
         page = plan.settled.page_tokens
         assert host.kv_tokens == (2 * real["host_tokens"] // page + 1) * page
         assert host.state_slots == 2 * real["host_state_slots"] + 1
+
+
+@pytest.mark.parametrize("index", of_layout("built"))
+def test_bytes_are_those_of_the_pools(answers: dict[int, list[dict[str, Any]]], index: int) -> None:
+    case, (real,) = CASES[index], answers[index]
+    spec, flags = spec_of(case.config), parsed(case, "--enable-hicache")
+    plan = static_plan(spec, flags, rest_budget(case.rests[0]))
+    assert plan.kv_tokens == real["kv_tokens"]
+    assert plan.kv_bytes + plan.padding_page_bytes == real["kv_bytes"]
+    assert plan.request_table_bytes == real["request_rows_bytes"]
+    host = host_plan(plan, flags)
+    assert host is not None
+    assert host.kv_tokens == real["host_tokens"]
+    if spec.states:
+        assert plan.state_slots == real["slots"]
+        assert plan.states.bytes == real["state_bytes"]
+        assert host.state_slots == real["host_slots"]
