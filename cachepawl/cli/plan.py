@@ -7,13 +7,13 @@ from pathlib import Path
 import click
 
 from cachepawl.cli.common import emit, format_option, output_dir_option, positive, progress
+from cachepawl.offline.models import load_model
 from cachepawl.offline.plan.compare import Ask
 from cachepawl.offline.plan.places import make_places
 from cachepawl.offline.plan.report import plan_report
 from cachepawl.offline.plan.run import comparisons
 from cachepawl.offline.plan.workload import make_workload
 from cachepawl.offline.sglang.flags import parse_flags, shell_words
-from cachepawl.offline.sglang.models import load_model
 
 
 @click.command(

@@ -114,12 +114,12 @@ def test_files(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
 
 
 def test_drawings_are_the_tables_numbers() -> None:
+    from cachepawl.offline.models import load_model
     from cachepawl.offline.plan.compare import Ask, compare
     from cachepawl.offline.plan.places import make_places
     from cachepawl.offline.plan.plots import plots
     from cachepawl.offline.plan.workload import Workload
     from cachepawl.offline.sglang.flags import parse_flags
-    from cachepawl.offline.sglang.models import load_model
 
     ask = Ask(parse_flags([]), [Workload(5000, 0, 4)], [], None)
     (place,) = make_places([], [], [20.0])

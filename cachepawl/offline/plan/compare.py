@@ -7,6 +7,7 @@ from functools import partial
 from typing import NamedTuple
 
 from cachepawl.errors import CachepawlError
+from cachepawl.offline.models import Model, Weights
 from cachepawl.offline.plan.fits import Fit, fit
 from cachepawl.offline.plan.places import Place, budget_of
 from cachepawl.offline.plan.ratios import GRID, best_of, static_at, sweep
@@ -23,7 +24,6 @@ from cachepawl.offline.sglang.memory import (
     static_plan,
     unified_plan,
 )
-from cachepawl.offline.sglang.models import Model, Weights
 from cachepawl.specs.model import ModelSpec
 
 STATIC, BEST, UNIFIED, ARENA = "static split", "best ratio", "unified memory", "arena"

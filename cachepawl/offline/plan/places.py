@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from cachepawl.errors import InputError
+from cachepawl.offline.models import Model, Weights
 from cachepawl.offline.plan.gpus import find_gpu
 from cachepawl.offline.sglang.flags import ServerFlags
 from cachepawl.offline.sglang.memory.budget import GIB, Budget, estimated_budget, rest_budget
-from cachepawl.offline.sglang.models import Model, Weights
 
 
 class Place(NamedTuple):

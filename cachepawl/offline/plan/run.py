@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from cachepawl.errors import InputError
+from cachepawl.offline.models import Model
 from cachepawl.offline.plan.compare import Ask, Comparison, compare
 from cachepawl.offline.plan.places import Place
 from cachepawl.offline.sglang.flags import ServerFlags
-from cachepawl.offline.sglang.models import Model
 
 MOST_COMPARISONS = 400
 

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import NamedTuple
 
 from cachepawl.errors import InputError
+from cachepawl.offline.models import load_model
 from cachepawl.offline.replay.lines import BOUNDS
 from cachepawl.offline.replay.scenario import GIB, Answers, Scenario
 from cachepawl.offline.replay.source import Facts, Source
 from cachepawl.offline.replay.sweep import Sweep
 from cachepawl.offline.replay.ways import grid_of
 from cachepawl.policy import POLICIES
-from cachepawl.specs import ModelSpec, read_config
-from cachepawl.specs.presets import preset
 
 MOST_GB = 1 << 20
 
@@ -40,7 +38,7 @@ def sweep_of(wanted: Wanted, source: Source, facts: Facts) -> Sweep:
     InputError for options that name nothing or do not fit together, and ConfigError for a
     model that is not known or that the arena cannot hold.
     """
-    spec = model_of(_given("--model", wanted.model, "a preset's name or a config.json"))
+    spec = load_model(_given("--model", wanted.model, "a preset's name or a config.json")).spec
     grid = wanted.grid or grid_of(spec, wanted.page, facts.block_tokens)
     budgets = budgets_of(_given("--device-gb", wanted.device_gb, "the arena's GiB"))
     names = list(dict.fromkeys([wanted.policy, *_names(wanted.compare)]))
@@ -67,11 +65,6 @@ def _given(option: str, value: str | None, what: str) -> str:
     if value is None:
         raise InputError(f"{option} is missing: give {what}")
     return value
-
-
-def model_of(text: str) -> ModelSpec:
-    """A config.json, the folder of one, or the name of a preset; ConfigError for neither."""
-    return read_config(text) if Path(text).exists() else preset(text).spec()
 
 
 def budgets_of(text: str) -> list[int]:

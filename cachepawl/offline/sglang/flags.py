@@ -160,7 +160,8 @@ def parse_flags(words: Sequence[str] | str, where: str = "command line") -> Serv
     """The flags of a launch command line, given as words or as one string in shell quoting.
 
     Takes what comes before the first flag (`python -m sglang.launch_server`), `--x 1` and
-    `--x=1`, and cachepawl's own flags; of a flag given twice the last counts, as in SGLang.
+    `--x=1`, beginnings of names (`--tp 4`), and cachepawl's own flags; of a flag given twice the
+    last counts, as in SGLang.
     Flags that are not listed above are kept in `rest`.  InputError names the flag, the value
     and what is allowed.
     """
@@ -203,8 +204,18 @@ def shell_words(text: str, where: str = "command line") -> list[str]:
 
 
 def _field(flag: str) -> str:
-    name = flag.removeprefix("--").replace("-", "_")
+    name = _whole(flag).removeprefix("--").replace("-", "_")
     return ALIASES.get(name, name)
+
+
+def _whole(flag: str) -> str:
+    """The flag that a beginning such as `--tp` stands for, as SGLang's parser takes them.
+
+    A beginning of several flags is returned as it is: SGLang refuses it.
+    """
+    known = [flag_name(name) for name in (*KINDS, *ALIASES)]
+    meant = [flag] if flag in known else [name for name in known if name.startswith(flag)]
+    return meant[0] if len(meant) == 1 else flag
 
 
 def _takes_value(flag: str) -> bool | None:

@@ -13,6 +13,8 @@ from cachepawl.offline.sglang.findings.pools import idle_share
 from cachepawl.offline.sglang.findings.words import percent
 from cachepawl.offline.sglang.inputs.facts import QUANTITIES, Conflict, Missing
 from cachepawl.offline.sglang.inputs.gather import READ_VERSION, Inputs, Known, gather
+from cachepawl.offline.sglang.inputs.planned import with_context
+from cachepawl.offline.sglang.layouts import Layout, layouts_of, layouts_table
 
 CONTEXTS = (1024, 4096, 16384, 65536, 262144)
 """Lengths at which the plan says what fits."""
@@ -26,14 +28,22 @@ class Row(NamedTuple):
     value: int | float
 
 
+class Shown(NamedTuple):
+    """What the report says of memory."""
+
+    plan: list[Row]
+    contexts: list[dict[str, int | float]]
+    layouts: list[Layout]
+    """Empty where the bytes or the model are not known."""
+
+
 def diagnose(inputs: Inputs) -> tuple[Report, Verdict]:
     """The report and the verdict behind it.  InputError for input that cannot be used."""
     known = gather(inputs)
     case = case_of(known)
     verdict = verdict_of(case)
-    plan, contexts = plan_rows(case), context_rows(case)
-    return Report(_data(known, verdict, plan, contexts),
-                  _document(known, verdict, plan, contexts)), verdict  # fmt: skip
+    shown = Shown(plan_rows(case), context_rows(case), side_by_side(known))
+    return Report(_data(known, verdict, shown), _document(known, verdict, shown)), verdict
 
 
 def case_of(known: Known) -> Case:
@@ -99,6 +109,13 @@ def _applies(case: Case, name: str) -> bool:
     return case.has_states
 
 
+def side_by_side(known: Known) -> list[Layout]:
+    """The three layouts of the same bytes, as far as these are known."""
+    if known.model is None or known.flags is None or known.budget is None:
+        return []
+    return layouts_of(known.model.spec, with_context(known.flags, known.facts), known.budget)
+
+
 def context_rows(case: Case) -> list[dict[str, int | float]]:
     """Requests that fit at several contexts, and the bytes that idle then."""
     try:
@@ -117,13 +134,12 @@ def context_rows(case: Case) -> list[dict[str, int | float]]:
         return []
 
 
-def _data(
-    known: Known, verdict: Verdict, plan: list[Row], contexts: list[dict[str, int | float]]
-) -> dict[str, Any]:
+def _data(known: Known, verdict: Verdict, shown: Shown) -> dict[str, Any]:
     return {
         "rules_of_sglang": READ_VERSION,
-        "plan": {row.name: row.value for row in plan},
-        "contexts": contexts,
+        "plan": {row.name: row.value for row in shown.plan},
+        "contexts": shown.contexts,
+        "layouts": [layout._asdict() for layout in shown.layouts],
         "findings": [_finding_data(f) for f in verdict.findings],
         "fine": [{"id": c.id, "title": c.title} for c in verdict.fine],
         "not_checked": [n._asdict() for n in verdict.not_checked],
@@ -154,17 +170,17 @@ def _conflict_data(conflict: Conflict) -> dict[str, Any]:
     return {k: v if isinstance(v, plain) else str(v) for k, v in conflict._asdict().items()}
 
 
-def _document(
-    known: Known, verdict: Verdict, plan: list[Row], contexts: list[dict[str, int | float]]
-) -> Document:
+def _document(known: Known, verdict: Verdict, shown: Shown) -> Document:
     blocks: list[Block] = []
     if verdict.findings:
         blocks += [Heading("Findings"), _overview(verdict)]
         blocks += [Text(_finding_text(finding)) for finding in verdict.findings]
     blocks.append(Heading("Memory plan"))
-    blocks.append(_plan_table(plan, case_of(known)))
-    if contexts:
-        blocks.append(_contexts_table(contexts))
+    blocks.append(_plan_table(shown.plan, case_of(known)))
+    if shown.contexts:
+        blocks.append(_contexts_table(shown.contexts))
+    if known.budget is not None and shown.layouts:
+        blocks.append(layouts_table(shown.layouts, known.budget))
     blocks += _rest(known, verdict)
     return Document("cachepawl diagnose-sglang", _lead(verdict), blocks)
 

@@ -11,10 +11,13 @@ from hypothesis import strategies as st
 
 from cachepawl.errors import InputError
 from cachepawl.offline.sglang.flag_values import CHOICES, HUMAN
+from cachepawl.offline.sglang.flag_words import split_words
 from cachepawl.offline.sglang.flags import (
     ALIASES,
     KINDS,
     ServerFlags,
+    _field,
+    _takes_value,
     flag_name,
     from_mapping,
     parse_flags,
@@ -56,6 +59,27 @@ def test_aliases_are_sglangs(sglang_parser: argparse.ArgumentParser) -> None:
         if a.dest in KINDS and option != flag_name(a.dest)
     }
     assert theirs == {flag_name(alias): name for alias, name in ALIASES.items()}
+
+
+def _read(word: str) -> str | None:
+    """The field that a flag is read as, if any."""
+    split = split_words([word], _takes_value)
+    return _field(split.pairs[0][0]) if split.pairs else None
+
+
+def test_beginnings_of_names_are_read_as_sglang_reads_them(
+    sglang_parser: argparse.ArgumentParser,
+) -> None:
+    spelled = [o for a in sglang_parser._actions for o in a.option_strings if o.startswith("--")]
+    words = {option[:cut] for option in spelled for cut in range(3, len(option) + 1)}
+    for word in words:
+        meant = [word] if word in spelled else [o for o in spelled if o.startswith(word)]
+        if len(meant) != 1:
+            continue  # SGLang refuses it
+        (dest,) = {a.dest for a in sglang_parser._actions if meant[0] in a.option_strings}
+        assert _read(word) == (dest if dest in KINDS else None), word
+    assert parse_flags(["--tp", "4", "--mem-frac=0.7"]).tp_size == 4
+    assert parse_flags(["--tp", "4", "--mem-frac=0.7"]).mem_fraction_static == 0.7
 
 
 @settings(deadline=None, max_examples=60)

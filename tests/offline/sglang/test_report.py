@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -11,7 +12,7 @@ from cachepawl.offline.render import to_html, to_json, to_markdown
 from cachepawl.offline.sglang.flags import parse_flags
 from cachepawl.offline.sglang.inputs.gather import Inputs
 from cachepawl.offline.sglang.inputs.planned import Memory
-from cachepawl.offline.sglang.memory import arena_plan, static_plan
+from cachepawl.offline.sglang.memory import arena_plan, static_plan, unified_plan
 from cachepawl.offline.sglang.memory.budget import GIB, rest_budget
 from cachepawl.offline.sglang.report import diagnose
 from cachepawl.specs.presets import preset
@@ -66,3 +67,46 @@ def test_data_and_document_agree() -> None:
         assert finding["link"] in markdown
     for row in made.data["not_checked"]:
         assert row["needs"] in markdown
+
+
+def test_the_three_layouts_side_by_side() -> None:
+    made = report("--page-size 64")[0]
+    static, unified, arena = made.data["layouts"]
+    flags = parse_flags("--page-size 64 --context-length 262144")
+    spec, budget = preset(MODEL).spec(), rest_budget(20 * GIB)
+    split = static_plan(spec, flags, budget)
+    assert (static["kv_tokens"], static["states"]) == (split.kv_tokens, split.state_slots)
+    assert static["bytes"] == split.used_bytes
+    both = unified_plan(spec, flags, budget)
+    assert (unified["kv_tokens"], unified["states"]) == (both.most_tokens, both.most_states)
+    ours = arena_plan(spec, flags, budget)
+    assert (arena["kv_tokens"], arena["states"]) == (ours.most_tokens, ours.most_states)
+    assert arena["bytes"] == 20 * GIB
+    assert f"{ours.most_tokens:,}" in to_markdown(made.document)
+
+
+def test_a_layout_that_does_not_go_says_why() -> None:
+    made = report("--page-size 64 --disable-radix-cache")[0]
+    arena = made.data["layouts"][2]
+    assert arena["kv_tokens"] is None
+    assert "--disable-radix-cache" in arena["why_not"]
+    assert arena["why_not"] in to_markdown(made.document)
+
+
+def test_without_bytes_there_is_nothing_side_by_side() -> None:
+    made = diagnose(Inputs(model=MODEL, flags="--page-size 64"))[0]
+    assert made.data["layouts"] == []
+
+
+def test_a_running_servers_pools_are_the_bytes(tmp_path: Path) -> None:
+    split = static_plan(preset(MODEL).spec(), parse_flags("--page-size 64"), rest_budget(20 * GIB))
+    metrics = tmp_path / "metrics"
+    metrics.write_text(
+        f"sglang:max_total_num_tokens {split.kv_tokens}\n"
+        f"sglang:mamba_used_tokens 0\nsglang:mamba_evictable_tokens 6\n"
+        f"sglang:mamba_available_tokens {split.state_slots - 6}\n"
+    )
+    made = diagnose(Inputs(model=MODEL, flags="--page-size 64", metrics=metrics))[0]
+    static, _, arena = made.data["layouts"]
+    assert (static["kv_tokens"], static["states"]) == (split.kv_tokens, split.state_slots)
+    assert arena["bytes"] == static["bytes"] == split.used_bytes

@@ -44,7 +44,7 @@ CHECKS = (
     Check("H4", "Prompts are shorter than what can be cached", depth.cache_is_inert),
     Check("H5", "The ratio does not fit the context", pools.ratio_against_context),
     Check("H6", "Requests are capped by state slots", states.capped_by_states),
-    Check("H7", "Most answers are never cached", depth.answers_not_cached),
+    Check("H7", "Answers that leave no state are computed again", depth.answers_not_cached),
     Check("H8", "Unified memory's host demand", host.unified_host_demand),
     *(
         Check(

@@ -56,7 +56,7 @@ def answers_not_cached(case: Case) -> Finding | None:
     better = -(-(case.flags.speculative_num_draft_tokens or 1) // case.grid) * case.grid
     return Finding(
         "H7",
-        "Most answers are never cached",
+        "Answers that leave no state are computed again",
         Severity.WARNING if chance < 0.5 else Severity.INFO,
         "in decode a state is taken only where the sequence's length is a multiple of "
         "lcm(grid, --mamba-track-interval); an answer that crosses none leaves nothing, and the "

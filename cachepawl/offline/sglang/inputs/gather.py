@@ -20,10 +20,16 @@ from cachepawl.offline.sglang.inputs.launch import flags_of, read_launch
 from cachepawl.offline.sglang.inputs.log import read_log
 from cachepawl.offline.sglang.inputs.metrics import read_metrics
 from cachepawl.offline.sglang.inputs.model import Model, read_model
-from cachepawl.offline.sglang.inputs.planned import UNKNOWN, Memory, planned_pools
+from cachepawl.offline.sglang.inputs.planned import (
+    UNKNOWN,
+    Memory,
+    budget_left,
+    budget_of_pools,
+    planned_pools,
+)
 from cachepawl.offline.sglang.inputs.server_info import read_server_info
 from cachepawl.offline.sglang.inputs.sizes import sizes_of
-from cachepawl.offline.sglang.memory import DoesNotFit
+from cachepawl.offline.sglang.memory import Budget, DoesNotFit
 
 READ_VERSION = "0.5.23"
 """The version of SGLang whose rules are known here."""
@@ -54,6 +60,8 @@ class Known(NamedTuple):
     settled: tuple[Conflict, ...]
     """Flags that SGLang changed at start."""
     notes: tuple[str, ...]
+    budget: Budget | None = None
+    """Bytes of a rank for KV and states, as far as known."""
     refused: str | None = None
     """Why the ranks or the memory cannot hold the model and one request, if they cannot."""
 
@@ -104,18 +112,20 @@ def _sized(known: Known, memory: Memory) -> Known:
         return known._replace(refused=str(error))
     except InputError as error:
         return known._replace(notes=(*notes, f"no plan: {error}"))
+    budget = None
     try:
         if "kv_tokens" not in facts.values:
-            pools = planned_pools(
-                known.model.known, known.flags, facts, memory, cachepawl=known.cachepawl
-            )
+            budget = budget_left(known.model.known, known.flags, facts, memory)
+            pools = planned_pools(spec, known.flags, facts, budget, cachepawl=known.cachepawl)
             for name, fact in pools.items():
                 facts = facts.with_default(name, fact)
+        elif not known.cachepawl and not known.flags.enable_unified_memory:
+            budget = budget_of_pools(facts)
     except DoesNotFit as error:
         refused = str(error)
     except (ConfigError, InputError) as error:
         notes.append(f"no plan: {error}")
-    return known._replace(facts=facts, notes=tuple(notes), refused=refused)
+    return known._replace(facts=facts, notes=tuple(notes), budget=budget, refused=refused)
 
 
 def _readings(inputs: Inputs) -> list[Reading]:
@@ -168,6 +178,10 @@ def _notes(
         for r in readings
         if r.version not in (None, READ_VERSION)
     ]
+    unread = [word for word in (flags.rest if flags else ()) if word.startswith("--")]
+    if unread:
+        names = ", ".join(word.partition("=")[0][:60] for word in unread[:20])
+        notes.append(f"flags that no rule here looks at: {names}{' ...' if unread[20:] else ''}")
     told = (inputs.flags, inputs.launch, *readings, *inputs.words)
     if flags is not None and all(thing is None for thing in told):
         notes.append("no flags were given: SGLang's defaults are assumed")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from cachepawl.errors import ConfigError, InputError
-from cachepawl.offline.sglang import models
+from cachepawl.offline import models
 from cachepawl.offline.sglang.inputs.facts import Fact, Reading
 from cachepawl.offline.strict_json import read_object
 from cachepawl.specs import ModelSpec

@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import NamedTuple
 
+from cachepawl.offline.models import Model
 from cachepawl.offline.plan.places import Place, budget_of
 from cachepawl.offline.sglang.flags import ServerFlags
 from cachepawl.offline.sglang.inputs.facts import Fact, Facts
 from cachepawl.offline.sglang.memory import Budget, DoesNotFit, arena_plan, static_plan
 from cachepawl.offline.sglang.memory.budget import GIB, default_fraction
-from cachepawl.offline.sglang.models import Model
+from cachepawl.specs.model import ModelSpec
 
 
 class Memory(NamedTuple):
@@ -24,19 +25,16 @@ UNKNOWN = Memory()
 
 
 def planned_pools(
-    model: Model, flags: ServerFlags, facts: Facts, memory: Memory, *, cachepawl: bool
+    spec: ModelSpec, flags: ServerFlags, facts: Facts, budget: Budget | None, *, cachepawl: bool
 ) -> dict[str, Fact]:
     """KV tokens, state slots and the limit of requests; none where memory is unknown.
 
     Under unified memory they are the labels that the start settles.  DoesNotFit when the
     server would not start; InputError or ConfigError for what is not planned.
     """
-    if facts.get("context_limit") is not None and flags.context_length is None:
-        flags = replace(flags, context_length=facts.count("context_limit"))
-    budget = _budget(model, flags, facts, memory)
+    flags = with_context(flags, facts)
     if budget is None:
         return {}
-    spec = model.spec
     source = f"planned for {budget.rest / GIB:.2f} GiB a rank ({budget.source})"
     if cachepawl:
         arena = arena_plan(spec, flags, budget)
@@ -48,10 +46,26 @@ def planned_pools(
     return {name: Fact(value, source) for name, value in sizes.items() if value}
 
 
-def _budget(model: Model, flags: ServerFlags, facts: Facts, memory: Memory) -> Budget | None:
+def with_context(flags: ServerFlags, facts: Facts) -> ServerFlags:
+    """The flags with the longest request, where something else than a flag tells it."""
+    if facts.get("context_limit") is None or flags.context_length is not None:
+        return flags
+    return replace(flags, context_length=facts.count("context_limit"))
+
+
+def budget_of_pools(facts: Facts) -> Budget | None:
+    """The bytes of a static split that runs: its KV, its states and their padding slot."""
+    names = ("kv_tokens", "entry_bytes", "state_slots", "state_bytes")
+    if any(facts.get(name) is None for name in names):
+        return None
+    tokens, entry, slots, state = map(facts.count, names)
+    return Budget(tokens * entry + (slots + 1) * state, True, "the running server's pools")
+
+
+def budget_left(model: Model, flags: ServerFlags, facts: Facts, memory: Memory) -> Budget | None:
     """The bytes left for the pools: as given, or as the log's free memory says (two digits)."""
     if memory.place is not None:
-        return budget_of(memory.place, model, flags, memory.weights_gb)[0]
+        return budget_of(memory.place, model, with_context(flags, facts), memory.weights_gb)[0]
     before, after = facts.get("free_before"), facts.get("free_after")
     if before is None or after is None:
         return None

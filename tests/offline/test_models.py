@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from cachepawl.errors import ConfigError, InputError
-from cachepawl.offline.sglang.models import load_model, model_context
+from cachepawl.offline.models import load_model, model_context
 from cachepawl.specs.presets import PRESETS
 
 CONFIG = {
