@@ -12,6 +12,7 @@ DTYPES = {Format.FP32: torch.float32, Format.BF16: torch.bfloat16, Format.FP16: 
 NAN_BITS = {Format.FP32: 0x7FC00000, Format.BF16: 0x7FC0, Format.FP16: 0x7E00}
 BITS = {4: torch.int32, 2: torch.int16}
 LEAST_SCALE = 2.0**-126
+PEAK_MAX = 3.4e38
 
 
 def fork_states_reference(
@@ -66,7 +67,7 @@ def _quantise(x: torch.Tensor, form: Format) -> tuple[torch.Tensor, torch.Tensor
     """Codes `(elements,)` and scales `(blocks,)`."""
     largest = LARGEST[form]
     blocks = pad(x, (0, -len(x) % SCALE_BLOCK)).view(-1, SCALE_BLOCK)
-    scales = (blocks.abs().amax(1) / largest).clamp(min=LEAST_SCALE)
+    scales = (blocks.abs().amax(1).clamp(max=PEAK_MAX) / largest).clamp(min=LEAST_SCALE)
     scales = torch.where(blocks.isfinite().all(1), scales, torch.nan)
     values = (blocks / scales[:, None]).clamp(-largest, largest).flatten()[: len(x)]
     if form == Format.E4M3:

@@ -7,7 +7,7 @@ sm_80 has no float8 at all.
     finite beyond the range   the largest finite number (BF16, FP16); a scaled block has no range
     infinity                  stays (BF16, FP16); makes its block's scale NaN (E4M3, INT8)
     NaN                       the format's one quiet NaN; makes its block's scale NaN (E4M3, INT8)
-    a scaled block            scale = max |x| / largest code, at least 2^-126
+    a scaled block            scale = max |x| (at most 3.4e38) / largest code, at least 2^-126
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ INT8_MAX: tl.constexpr = tl.constexpr(127.0)
 FP16_MAX: tl.constexpr = tl.constexpr(65504.0)
 LEAST_SCALE: tl.constexpr = tl.constexpr(2.0**-126)
 FP32_MAX: tl.constexpr = tl.constexpr(3.4028234663852886e38)
+# A largest code times its scale must not round up to infinity.
+PEAK_MAX: tl.constexpr = tl.constexpr(3.4e38)
 # Adding 1.5 * 2^23 leaves an integer below 2^22, rounded to even, in the sum's low bits.
 INTEGER_MAGIC: tl.constexpr = tl.constexpr(12582912.0)
 # 2^14 has 2^-9 as its last bit: adding it rounds to the step of e4m3's subnormal numbers.
@@ -31,8 +33,8 @@ SUBNORMAL_MAGIC_BITS: tl.constexpr = tl.constexpr(0x46800000)
 def to_bf16_bits(x):
     """float32 -> bfloat16, as int16."""
     bits = x.to(tl.int32, bitcast=True)
-    magnitude = bits & 0x7FFFFFFF
-    # Below 2^31: the largest finite magnitude is 0x7F7FFFFF.
+    # A NaN's magnitude would wrap below.
+    magnitude = tl.minimum(bits & 0x7FFFFFFF, 0x7F800000)
     rounded = (magnitude + 0x7FFF + ((magnitude >> 16) & 1)) >> 16
     rounded = tl.where(magnitude < 0x7F800000, tl.minimum(rounded, 0x7F7F), 0x7F80)
     signed = ((bits >> 16) & 0x8000) | rounded
@@ -100,5 +102,5 @@ def scale_of(x, largest):
     magnitude = tl.abs(x)
     broken = tl.max((~(magnitude <= FP32_MAX)).to(tl.int32), 1) > 0
     peak = tl.max(tl.where(magnitude <= FP32_MAX, magnitude, 0.0), 1)
-    scale = tl.maximum(tl.div_rn(peak, largest), LEAST_SCALE)
+    scale = tl.maximum(tl.div_rn(tl.minimum(peak, PEAK_MAX), largest), LEAST_SCALE)
     return tl.where(broken, float("nan"), scale)

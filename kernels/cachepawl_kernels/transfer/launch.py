@@ -22,7 +22,6 @@ from cachepawl_kernels.launching import launch, upload
 from cachepawl_kernels.transfer.kernel import transfer_units
 from cachepawl_kernels.transfer.layout import UnitLayout, check_layout, dense
 
-MOST_PROGRAMS = 2**31 - 1
 WORD = 8
 
 
@@ -71,11 +70,6 @@ def transfer(
     words = min(triton.next_power_of_2(row_words), tile.words)
     rows = min(triton.next_power_of_2(src_layout.rows), tile.words // words)
     programs = dst_ids.numel() * triton.cdiv(src_layout.rows, rows) * triton.cdiv(row_words, words)
-    if programs > MOST_PROGRAMS:
-        raise KernelArgumentError(
-            f"{dst_ids.numel()} units of {src_layout.rows} x {src_layout.row_bytes} bytes are "
-            f"{programs} programs; a launch has at most {MOST_PROGRAMS}"
-        )
     launch(
         transfer_units,
         programs,
