@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
 import subprocess
@@ -11,6 +12,9 @@ from pathlib import Path
 import pytest
 
 HERE = Path(__file__).parent
+NEEDS_SGLANG = pytest.mark.skipif(
+    importlib.util.find_spec("sglang") is None, reason="pip install cachepawl[serve]"
+)
 INTERPRETED = {"TRITON_INTERPRET": "1", "CACHEPAWL_KERNEL_TESTS": "interpreted"}
 
 
@@ -22,7 +26,7 @@ INTERPRETED = {"TRITON_INTERPRET": "1", "CACHEPAWL_KERNEL_TESTS": "interpreted"}
     [
         ("ops", INTERPRETED),
         ("compiled", {"TRITON_INTERPRET": "0", "CACHEPAWL_KERNEL_TESTS": "compiled"}),
-        ("sglang", INTERPRETED),
+        pytest.param("sglang", INTERPRETED, marks=NEEDS_SGLANG),
     ],
 )
 def test_in_a_process_of_its_own(
