@@ -49,9 +49,7 @@ def check_extents(
     check_column(f"{name} offsets", offsets)
     check_column("lengths", lengths)
     if offsets.numel() != lengths.numel():
-        raise KernelArgumentError(
-            f"{offsets.numel()} {name} offsets for {lengths.numel()} lengths"
-        )
+        raise KernelArgumentError(f"{offsets.numel()} {name} offsets for {lengths.numel()} lengths")
     size = arena.numel()
 
     def shown(i: int) -> str:

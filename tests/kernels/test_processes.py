@@ -29,9 +29,7 @@ INTERPRETED = {"TRITON_INTERPRET": "1", "CACHEPAWL_KERNEL_TESTS": "interpreted"}
         pytest.param("sglang", INTERPRETED, marks=NEEDS_SGLANG),
     ],
 )
-def test_in_a_process_of_its_own(
-    folder: str, environment: dict[str, str], tmp_path: Path
-) -> None:
+def test_in_a_process_of_its_own(folder: str, environment: dict[str, str], tmp_path: Path) -> None:
     words = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(HERE / folder)]
     inherited = {key: value for key, value in os.environ.items() if not key.startswith("PYTEST_")}
     done = subprocess.run(

@@ -11,7 +11,7 @@ def copy_pieces(
     dst,  # *int64, the arena in words of 8 bytes
     src,  # *int64
     pieces,  # *int64 (pieces, 3): destination, source, length, in units of 16 bytes
-    BLOCK: tl.constexpr,  # noqa: N803 - words of 8 bytes a step
+    BLOCK: tl.constexpr,  # words of 8 bytes a step
 ):
     row = pieces + tl.program_id(0).to(tl.int64) * 3
     # The table is in 16-byte units: doubling shows the compiler that a pair of words is aligned.

@@ -10,8 +10,8 @@ import triton.language as tl
 def fill_pieces(
     arena,  # *int64, the arena in words of 8 bytes
     pieces,  # *int64 (pieces, 2): offset, length, in units of 16 bytes
-    WORD: tl.constexpr,  # noqa: N803 - what every word becomes
-    BLOCK: tl.constexpr,  # noqa: N803 - words of 8 bytes a step
+    WORD: tl.constexpr,  # what every word becomes
+    BLOCK: tl.constexpr,  # words of 8 bytes a step
 ):
     row = pieces + tl.program_id(0).to(tl.int64) * 2
     to = arena + tl.load(row) * 2

@@ -32,7 +32,7 @@ COPIED: tl.constexpr = tl.constexpr(-1)
 
 
 @triton.jit
-def load_numbers(part, scales, at, inside, block, block_inside, FORMAT: tl.constexpr):  # noqa: N803
+def load_numbers(part, scales, at, inside, block, block_inside, FORMAT: tl.constexpr):
     """`(blocks, elements)` float32; 0 outside."""
     if FORMAT == FP32:
         return tl.load(part.to(tl.pointer_type(tl.float32)) + at, mask=inside, other=0.0)
@@ -56,7 +56,7 @@ def load_numbers(part, scales, at, inside, block, block_inside, FORMAT: tl.const
 
 
 @triton.jit
-def store_numbers(x, part, scales, at, inside, block, block_inside, FORMAT: tl.constexpr):  # noqa: N803
+def store_numbers(x, part, scales, at, inside, block, block_inside, FORMAT: tl.constexpr):
     """Round `(blocks, elements)` float32 to the format and store codes and scales."""
     if FORMAT == FP32:
         bits = tl.where(x != x, 0x7FC00000, x.to(tl.int32, bitcast=True))
@@ -83,9 +83,9 @@ def convert(
     came,
     came_scales,
     units,
-    SOURCE: tl.constexpr,  # noqa: N803
-    TARGET: tl.constexpr,  # noqa: N803
-    BLOCKS: tl.constexpr,  # noqa: N803
+    SOURCE: tl.constexpr,
+    TARGET: tl.constexpr,
+    BLOCKS: tl.constexpr,
 ):
     """16 * `units` numbers of one format to another, `BLOCKS` scale blocks a step."""
     elements = units * 16
@@ -101,7 +101,7 @@ def convert(
 
 
 @triton.jit
-def copy_bytes(to, came, units, BLOCK: tl.constexpr):  # noqa: N803
+def copy_bytes(to, came, units, BLOCK: tl.constexpr):
     """16 * `units` bytes as they are."""
     words = units * 2
     lane = tl.arange(0, BLOCK)
@@ -119,8 +119,8 @@ def fork_pieces(
     src,  # *uint8
     pieces,  # *int64 (pieces, 6): kind; units of 16 elements, or of 16 bytes when copied; then
     #          in units of 16 bytes the destination's part and scales, and the source's
-    CONVERSIONS: tl.constexpr,  # noqa: N803 - (source format, target format) of every kind
-    BLOCKS: tl.constexpr,  # noqa: N803 - scale blocks a step
+    CONVERSIONS: tl.constexpr,  # (source format, target format) of every kind
+    BLOCKS: tl.constexpr,  # scale blocks a step
 ):
     row = pieces + tl.program_id(0).to(tl.int64) * 6
     kind = tl.load(row)

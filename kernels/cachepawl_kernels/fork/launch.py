@@ -56,11 +56,11 @@ def fork_states(
     """Slot `dst_slots[i]` of `dst` becomes state `src_slots[i]` of `src`, for every i.
 
     `dst` and `src` are `(bytes,)` uint8, contiguous, 16-byte aligned, on one device; they may be
-    the same arena.  Both layouts have the same parts (elements), in formats of their own; any
-    format becomes any other.  Elements come in multiples of 16.  A part whose format stays is copied bit by bit, scales included;
-    otherwise numbers are rounded to nearest even, and NaN, infinity and overflow follow the
-    table in `fork/rounding.py`.  Slots are `(n,)` int64 host tensors; no destination slot is
-    written twice or is also a source.  Padding between parts is not touched.
+    the same arena.  Both layouts have the same parts (elements, in multiples of 16), in formats
+    of their own; any format becomes any other.  A part whose format stays is copied bit by bit,
+    scales included; otherwise numbers are rounded to nearest even, and NaN, infinity and overflow
+    follow the table in `fork/rounding.py`.  Slots are `(n,)` int64 host tensors; no destination
+    slot is written twice or is also a source.  Padding between parts is not touched.
 
     On the current stream, one launch, no synchronisation; n = 0 launches nothing.  Host cost
     O(n log n + pieces of 8192 elements); 48 bytes go up a piece.  KernelArgumentError otherwise.

@@ -11,6 +11,7 @@ A part is elements side by side in one format.  E4M3 and INT8 keep one float32 s
 from __future__ import annotations
 
 from enum import IntEnum
+from itertools import pairwise
 from typing import NamedTuple
 
 from cachepawl_kernels.arguments import ALIGN, check_multiple, check_positive
@@ -97,7 +98,7 @@ def check_state_layout(name: str, layout: StateLayout) -> None:
     ranges = sorted(
         (begin, end, i) for i, part in enumerate(layout.parts) for begin, end in part.ranges
     )
-    for (_, end, one), (begin, _, other) in zip(ranges, ranges[1:], strict=False):
+    for (_, end, one), (begin, _, other) in pairwise(ranges):
         if begin < end:
             raise KernelArgumentError(
                 f"{name}: parts {one} and {other} overlap between bytes {begin} and {end}"

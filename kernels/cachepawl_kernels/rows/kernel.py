@@ -11,7 +11,7 @@ def reset_stretches(
     table,  # *int32 or *int64 (rows, width), rows contiguous
     stretches,  # *int64 (stretches, 2): first element, from the table's start; elements
     sink,  # int: the id that every element becomes
-    BLOCK: tl.constexpr,  # noqa: N803 - the longest stretch
+    BLOCK: tl.constexpr,  # the longest stretch
 ):
     row = stretches + tl.program_id(0).to(tl.int64) * 2
     lane = tl.arange(0, BLOCK).to(tl.int64)

@@ -112,7 +112,6 @@ def _check_windows(batch: RowRuns, page_tokens: int) -> None:
     refuse_first(
         (starts < 0) | (stops < starts) | (stops > held),
         lambda i: (
-            f"row {i}: tokens [{int(starts[i])}, {int(stops[i])}) of a row of "
-            f"{int(held[i])} tokens"
+            f"row {i}: tokens [{int(starts[i])}, {int(stops[i])}) of a row of {int(held[i])} tokens"
         ),
     )

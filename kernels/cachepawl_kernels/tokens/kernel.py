@@ -10,7 +10,7 @@ import triton.language as tl
 def write_stretches(
     out,  # *int64 (tokens,)
     stretches,  # *int64 (stretches, 3): place in `out`, first token id, tokens
-    BLOCK: tl.constexpr,  # noqa: N803 - the longest stretch
+    BLOCK: tl.constexpr,  # the longest stretch
 ):
     row = stretches + tl.program_id(0).to(tl.int64) * 3
     lane = tl.arange(0, BLOCK).to(tl.int64)

@@ -32,8 +32,8 @@ def transfer_units(
     src_stride,
     src_row_stride,
     src_base,
-    ROWS: tl.constexpr,  # noqa: N803 - rows of a tile
-    WORDS: tl.constexpr,  # noqa: N803 - words of 8 bytes of a tile's row
+    ROWS: tl.constexpr,  # rows of a tile
+    WORDS: tl.constexpr,  # words of 8 bytes of a tile's row
 ):
     # 16-byte units doubled: the compiler sees that a pair of words is aligned.
     row_words = row_units.to(tl.int64) * 2

@@ -9,12 +9,12 @@ import pytest
 import torch
 import triton
 import triton.language as tl
-from cachepawl_kernels.copy.launch import copy_extents
-from cachepawl_kernels.errors import KernelArgumentError
-
 from arenas import column
 from gpu_targets import CUDA, HIP, Case, compile_for
 from kernel_cases import CASES, POINTERS
+
+from cachepawl_kernels.copy.launch import copy_extents
+from cachepawl_kernels.errors import KernelArgumentError
 
 WIDE_CUDA = ("v2.b64", "v4.b32")
 WIDE_HIP = ("dwordx4",)

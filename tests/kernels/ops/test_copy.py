@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 import torch
-from cachepawl_kernels.copy.launch import CopyTile, copy_extents
-from cachepawl_kernels.copy.reference import copy_extents_reference
-from cachepawl_kernels.errors import KernelArgumentError
+from arenas import assert_same, column, fenced, twin, unchanged_by
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arenas import assert_same, column, fenced, twin, unchanged_by
+from cachepawl_kernels.copy.launch import CopyTile, copy_extents
+from cachepawl_kernels.copy.reference import copy_extents_reference
+from cachepawl_kernels.errors import KernelArgumentError
 
 SMALL = CopyTile(block_words=16, piece_bytes=256)
 GIB = 2**30

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
-from cachepawl_kernels.errors import KernelArgumentError
-from cachepawl_kernels.extents import check_reads_apart, check_writes_apart, cut
+from arenas import column
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arenas import column
+from cachepawl_kernels.errors import KernelArgumentError
+from cachepawl_kernels.extents import check_reads_apart, check_writes_apart, cut
 
 RANGES = st.lists(st.tuples(st.integers(0, 60), st.integers(1, 12)), min_size=1, max_size=8)
 
@@ -43,9 +43,7 @@ def test_overlaps_are_found_as_by_comparing_all(
         return
     written = check_writes_apart(begin, lengths)
     read_begin, read_lengths = (column(*part) for part in zip(*reads, strict=True))
-    clashes = [
-        (r, w) for r, a in enumerate(reads) for w, b in enumerate(writes) if overlap(a, b)
-    ]
+    clashes = [(r, w) for r, a in enumerate(reads) for w, b in enumerate(writes) if overlap(a, b)]
     if not clashes:
         check_reads_apart(written, read_begin, read_lengths)
         return

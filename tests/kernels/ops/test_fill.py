@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 import torch
-from cachepawl_kernels.errors import KernelArgumentError
-from cachepawl_kernels.fill.launch import FillTile, poison_extents, zero_extents
-from cachepawl_kernels.fill.reference import fill_extents_reference
+from arenas import assert_same, column, fenced, twin, unchanged_by
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arenas import assert_same, column, fenced, twin, unchanged_by
+from cachepawl_kernels.errors import KernelArgumentError
+from cachepawl_kernels.fill.launch import FillTile, poison_extents, zero_extents
+from cachepawl_kernels.fill.reference import fill_extents_reference
 
 GIB = 2**30
 
@@ -32,9 +32,7 @@ def test_any_extents(
     reference = twin(ours)
     op = zero_extents if zero else poison_extents
     op(ours.arena, column(*starts), column(*lengths), tile=FillTile(block, 256))
-    fill_extents_reference(
-        reference.arena, column(*starts), column(*lengths), 0 if zero else 0xFF
-    )
+    fill_extents_reference(reference.arena, column(*starts), column(*lengths), 0 if zero else 0xFF)
     assert_same(ours, reference)
 
 
@@ -79,6 +77,4 @@ def test_refusals(
 ) -> None:
     ours = fenced(1024, device)
     with pytest.raises(KernelArgumentError, match=message):
-        unchanged_by(
-            ours, lambda: zero_extents(ours.arena, column(*offsets), column(*lengths))
-        )
+        unchanged_by(ours, lambda: zero_extents(ours.arena, column(*offsets), column(*lengths)))

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import pytest
 import torch
+from arenas import assert_same, column, fenced, twin, unchanged_by
+from hypothesis import given
+from hypothesis import strategies as st
+from states import arena_of, layout_of, numbers, write_part
+
 from cachepawl_kernels.errors import KernelArgumentError
 from cachepawl_kernels.fork.launch import ForkTile, fork_states
 from cachepawl_kernels.fork.layout import SCALE_BLOCK, Format, Part, StateLayout
 from cachepawl_kernels.fork.reference import fork_states_reference
-from hypothesis import given
-from hypothesis import strategies as st
-
-from arenas import assert_same, column, fenced, twin, unchanged_by
-from states import arena_of, layout_of, numbers, write_part
 
 SMALL = ForkTile(blocks=2, piece_blocks=4)
 FORMATS = st.sampled_from(Format)
@@ -75,9 +75,7 @@ def test_inside_one_arena(device: torch.device, guard: object) -> None:
     reference = twin(ours)
     columns = column(5, 0, 2), column(3, 3, 1)
     fork_states(ours.arena, layout, columns[0], ours.arena, layout, columns[1])
-    fork_states_reference(
-        reference.arena, layout, columns[0], reference.arena, layout, columns[1]
-    )
+    fork_states_reference(reference.arena, layout, columns[0], reference.arena, layout, columns[1])
     assert_same(ours, reference)
     assert guard is None or guard.launches == 1  # type: ignore[attr-defined]
 
@@ -151,7 +149,9 @@ def test_finite_numbers_stay_finite(device: torch.device) -> None:
 
 
 def test_a_state_beyond_four_gib(device: torch.device) -> None:
-    layout = StateLayout(2**29, (Part(2**28, 64, Format.FP32), Part(2**29 - 16, 16, Format.INT8, 0)))
+    layout = StateLayout(
+        2**29, (Part(2**28, 64, Format.FP32), Part(2**29 - 16, 16, Format.INT8, 0))
+    )
     arena = torch.empty(10 * 2**29, dtype=torch.uint8, device=device)
     narrow = layout_of((Format.BF16, Format.INT8), (64, 16))
     target = fenced(narrow.stride, device)
@@ -197,7 +197,5 @@ def test_refusals(
     with pytest.raises(KernelArgumentError, match=message):
         unchanged_by(
             ours,
-            lambda: fork_states(
-                ours.arena, layout, column(*slots), ours.arena, GOOD, sources
-            ),
+            lambda: fork_states(ours.arena, layout, column(*slots), ours.arena, GOOD, sources),
         )

@@ -12,12 +12,12 @@ if os.environ["CACHEPAWL_KERNEL_TESTS"] == "gpu":
 
 import triton
 import triton.language as tl
-from cachepawl_kernels.copy import launch as copy_launch
-from cachepawl_kernels.copy.launch import CopyTile, copy_extents
+from arenas import assert_same, column, fenced, twin
 from interpreter_guard import Guard, GuardError
 from triton.runtime.errors import InterpreterError
 
-from arenas import assert_same, column, fenced, twin
+from cachepawl_kernels.copy import launch as copy_launch
+from cachepawl_kernels.copy.launch import CopyTile, copy_extents
 
 REFUSED = (GuardError, InterpreterError)
 

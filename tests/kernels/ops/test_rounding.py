@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 import triton
 import triton.language as tl
+
 from cachepawl_kernels.fork.rounding import (
     from_bf16_bits,
     from_e4m3_bits,

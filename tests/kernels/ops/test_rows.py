@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 import torch
-from cachepawl_kernels.errors import KernelArgumentError
-from cachepawl_kernels.rows.launch import RowsTile, release_rows
-from cachepawl_kernels.rows.reference import release_rows_reference
+from arenas import column
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arenas import column
+from cachepawl_kernels.errors import KernelArgumentError
+from cachepawl_kernels.rows.launch import RowsTile, release_rows
+from cachepawl_kernels.rows.reference import release_rows_reference
 
 
 def table_of(device: torch.device, dtype: torch.dtype, rows: int = 7) -> torch.Tensor:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import pytest
 import torch
+from arenas import column
+from hypothesis import given
+from hypothesis import strategies as st
+
 from cachepawl_kernels.errors import KernelArgumentError
 from cachepawl_kernels.tokens.batch import RowRuns
 from cachepawl_kernels.tokens.launch import TokensTile, write_token_ids
 from cachepawl_kernels.tokens.reference import token_ids_reference
-from hypothesis import given
-from hypothesis import strategies as st
-
-from arenas import column
 
 POISON = -77
+USED = TokensTile()
 Row = tuple[list[tuple[int, int]], int, int]
 RUNS = st.lists(st.tuples(st.integers(0, 90), st.integers(1, 5)), max_size=4)
 
@@ -29,7 +30,11 @@ def batch_of(rows: list[Row]) -> RowRuns:
 
 
 def ids_of(
-    device: torch.device, batch: RowRuns, page: int, tile: TokensTile = TokensTile(), pages: int = 96
+    device: torch.device,
+    batch: RowRuns,
+    page: int,
+    tile: TokensTile = USED,
+    pages: int = 96,
 ) -> torch.Tensor:
     """What is written, between two zones that must stay poisoned."""
     total = int((batch.stops - batch.starts).sum())

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 import torch
+from arenas import assert_same, column, fenced, twin, unchanged_by
+from hypothesis import given
+from hypothesis import strategies as st
+
 from cachepawl_kernels.errors import KernelArgumentError
 from cachepawl_kernels.transfer.launch import TransferTile, gather, scatter, transfer
 from cachepawl_kernels.transfer.layout import UnitLayout, dense
 from cachepawl_kernels.transfer.reference import transfer_reference, units_of
-from hypothesis import given
-from hypothesis import strategies as st
-
-from arenas import assert_same, column, fenced, twin, unchanged_by
 
 GIB = 2**30
 UNITS = st.integers(0, 3).map(lambda n: n * 16)

@@ -6,9 +6,8 @@ import pytest
 import torch
 from sglang.kernels.ops.attention.decode_attention import decode_attention_fwd
 from sglang.kernels.ops.attention.extend_attention import extend_attention_fwd
-from torch.nn.functional import scaled_dot_product_attention
-
 from sglang_views import DIM, HEADS, Views, filled, locations
+from torch.nn.functional import scaled_dot_product_attention
 
 QUERIES = 4
 """Query heads: two a KV head."""

@@ -19,7 +19,6 @@ from sglang.kernels.ops.attention.linear.fused_sigmoid_gating_recurrent import (
 from sglang.kernels.ops.mamba.causal_conv1d_triton import causal_conv1d_fn, causal_conv1d_update
 from sglang.kernels.ops.mamba.triton_ops.mamba_ssm import selective_state_update
 from sglang.kernels.ops.mamba.triton_ops.ssd_combined import mamba_chunk_scan_combined
-
 from sglang_views import (
     CONV_DIM,
     CONV_WIDTH,

@@ -64,7 +64,10 @@ def _read_cuda(built: Any, folder: Path) -> Compiled:
     binary.write_bytes(built.asm["cubin"])
     tool = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "cuobjdump"
     done = subprocess.run(
-        [str(tool), "--dump-resource-usage", str(binary)], capture_output=True, text=True, check=True
+        [str(tool), "--dump-resource-usage", str(binary)],
+        capture_output=True,
+        text=True,
+        check=True,
     )
     found = re.search(r"REG:(\d+) STACK:(\d+) SHARED:\d+ LOCAL:(\d+)", done.stdout)
     assert found, done.stdout

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from gpu_targets import Case
+
 from cachepawl_kernels.copy.kernel import copy_pieces
 from cachepawl_kernels.copy.launch import CopyTile
 from cachepawl_kernels.fill.kernel import fill_pieces
@@ -14,7 +16,6 @@ from cachepawl_kernels.rows.launch import RowsTile
 from cachepawl_kernels.tokens.kernel import write_stretches
 from cachepawl_kernels.tokens.launch import TokensTile
 from cachepawl_kernels.transfer.kernel import transfer_units
-from gpu_targets import Case
 
 WORDS = "*i64"
 TYPICAL = (COPY, (Format.FP32, Format.BF16))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from typing import NamedTuple
 
 import torch
@@ -16,9 +15,7 @@ STATE_HEADS, STATE_DIM, STATE_SIZE = 4, 16, 16
 CONV_DIM, CONV_WIDTH = 96, 4
 GEOMETRY = Geometry(
     KvShape(LAYERS, HEADS, DIM, DIM, 2),
-    StateShape(
-        3, ((CONV_DIM, CONV_WIDTH - 1),), 2, (STATE_HEADS, STATE_DIM, STATE_SIZE), 4
-    ),
+    StateShape(3, ((CONV_DIM, CONV_WIDTH - 1),), 2, (STATE_HEADS, STATE_DIM, STATE_SIZE), 4),
     PAGE,
     num_frames=7,
 )

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import torch
-from cachepawl_kernels.fork.layout import Format, StateLayout, packed_layout
-
 from arenas import Fenced, fenced
+
+from cachepawl_kernels.fork.layout import Format, StateLayout, packed_layout
 
 HARD = [
     0.0, -0.0, 1.0, -1.0, float("nan"), float("inf"), -float("inf"),
