@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from arenas import assert_same, column, fenced, twin, unchanged_by
+from arenas import assert_same, column, fenced, twin, unchanged_by, vast
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -60,9 +60,9 @@ def test_an_arena_of_any_number_of_bytes(device: torch.device) -> None:
     assert torch.equal(ours.arena[496:512], source.arena[976:992])
 
 
-def test_offsets_beyond_four_gib(device: torch.device) -> None:
-    arena = torch.empty(5 * GIB, dtype=torch.uint8, device=device)
-    source, target = 5 * GIB - 4096, 4 * GIB + 4096
+def test_offsets_beyond_32_bits(device: torch.device) -> None:
+    arena = vast(20 * GIB, device)
+    source, target = 20 * GIB - 4096, 18 * GIB + 4096
     arena[source:] = torch.arange(4096, device=device).to(torch.uint8)
     copy_extents(arena, column(target), arena, column(source), column(4096))
     assert torch.equal(arena[target : target + 4096], arena[source:])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from arenas import assert_same, column, fenced, twin, unchanged_by
+from arenas import assert_same, column, fenced, twin, unchanged_by, vast
 from hypothesis import given
 from hypothesis import strategies as st
 from states import arena_of, layout_of, numbers, write_part
@@ -148,17 +148,15 @@ def test_finite_numbers_stay_finite(device: torch.device) -> None:
         assert back.arena[:64].view(torch.float32).isfinite().all()
 
 
-def test_a_state_beyond_four_gib(device: torch.device) -> None:
-    layout = StateLayout(
-        2**29, (Part(2**28, 64, Format.FP32), Part(2**29 - 16, 16, Format.INT8, 0))
-    )
-    arena = torch.empty(10 * 2**29, dtype=torch.uint8, device=device)
+def test_a_state_beyond_32_bits(device: torch.device) -> None:
+    parts = (Part(2**30, 64, Format.FP32), Part(2**31 - 16, 16, Format.INT8, 0))
+    arena = vast(20 * 2**30, device)
     narrow = layout_of((Format.BF16, Format.INT8), (64, 16))
     target = fenced(narrow.stride, device)
-    slot = arena[9 * 2**29 :]
-    slot[2**28 : 2**28 + 256] = torch.arange(64.0, device=device).view(torch.uint8)
-    slot[-16:] = 3
-    fork_states(target.arena, narrow, column(0), arena, layout, column(9))
+    slot = arena[9 * 2**31 :]
+    slot[2**30 : 2**30 + 256] = torch.arange(64.0, device=device).view(torch.uint8)
+    slot[2**31 - 16 : 2**31] = 3
+    fork_states(target.arena, narrow, column(0), arena, StateLayout(2**31, parts), column(9))
     assert target.arena[:128].view(torch.bfloat16).tolist() == list(range(64))
     assert target.arena[128:144].tolist() == [3] * 16
 
@@ -182,7 +180,7 @@ FIRST, SECOND = GOOD.parts
         (GOOD._replace(parts=(FIRST, SECOND._replace(offset=240))), [0], "parts 0 and 1 overlap"),
         (GOOD._replace(parts=(FIRST, SECOND._replace(scales=496))), [0], "parts 1 and 1 overlap"),
         (GOOD._replace(parts=(FIRST, SECOND._replace(scales=None))), [0], "INT8 and has no scales"),
-        (GOOD._replace(parts=(FIRST._replace(scales=544), SECOND)), [0], "FP32 and takes no scales"),
+        (GOOD._replace(parts=(FIRST._replace(scales=544), SECOND)), [0], "FP32 and takes no"),
         (GOOD._replace(parts=(FIRST._replace(elements=0), SECOND)), [0], r"elements is 0"),
         (GOOD._replace(parts=(FIRST._replace(elements=40), SECOND)), [0], "a multiple of 16"),
         (GOOD._replace(parts=(FIRST._replace(format=9), SECOND)), [0], r"parts\[0\].format is 9"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from arenas import assert_same, column, fenced, twin, unchanged_by
+from arenas import assert_same, column, fenced, twin, unchanged_by, vast
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -66,9 +66,9 @@ def test_the_tile_that_is_used_on_a_large_unit(device: torch.device) -> None:
     assert torch.equal(staging.arena[140_000:], arena.arena[:140_000])
 
 
-def test_a_unit_beyond_four_gib(device: torch.device) -> None:
-    arena = torch.empty(5 * GIB, dtype=torch.uint8, device=device)
-    layout = UnitLayout(stride=GIB // 2, row_bytes=64, rows=2, row_stride=GIB // 4, base=GIB // 8)
+def test_a_unit_beyond_32_bits(device: torch.device) -> None:
+    arena = vast(20 * GIB, device)
+    layout = UnitLayout(stride=2 * GIB, row_bytes=64, rows=2, row_stride=GIB, base=GIB // 2)
     units_of(arena, layout)[9] = 5
     staging = fenced(128, device)
     gather(staging.arena, arena, layout, column(9))

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Callable
 from typing import NamedTuple
 
+import pytest
 import torch
 
 ZONE = 256
 """Bytes before and behind an arena; more than a block of 16-byte accesses may overrun by."""
+
+NO_RESERVE = getattr(mmap, "MAP_NORESERVE", 0x4000)
+"""Linux's number; Python 3.11 has no name for it."""
 
 
 class Fenced(NamedTuple):
@@ -38,6 +43,20 @@ def assert_same(ours: Fenced, reference: Fenced) -> None:
     assert not different.numel(), (
         f"{different.numel()} bytes differ, the first at {int(different[0]) - ZONE} of the arena"
     )
+
+
+def vast(size: int, device: torch.device) -> torch.Tensor:
+    """`size` bytes, of which only those that are touched need memory on the CPU.
+
+    With 20 GiB, an index in words of 8 bytes does not fit 32 bits either.
+    """
+    if device.type == "cpu":
+        flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | NO_RESERVE
+        return torch.frombuffer(mmap.mmap(-1, size, flags=flags), dtype=torch.uint8)
+    free, _ = torch.cuda.mem_get_info(device)
+    if free < size + 2**30:
+        pytest.skip(f"needs {size} bytes on the GPU, {free} are free")
+    return torch.empty(size, dtype=torch.uint8, device=device)
 
 
 def column(*values: int) -> torch.Tensor:
