@@ -21,6 +21,7 @@ from cachepawl.pool.frames import UNLIMITED, FrameAllocator
 from cachepawl.pool.geometry import Geometry
 from cachepawl.pool.references import PageReferences
 from cachepawl.tree import Lock, Match, Node, RadixTree
+from cachepawl.tree.ghosts import GHOST_TOKENS
 from cachepawl.types import Key, Runs
 
 MAX_RESERVE = 64
@@ -42,7 +43,8 @@ class HybridPrefixCache:
     """A prefix cache over one arena.
 
     `page_cap` and `state_cap` limit the pages and state slots in use at once.
-    `states_per_request` is how many slots a running request takes.
+    `states_per_request` is how many slots a running request takes.  `ghost_tokens`: how much
+    of what was evicted is remembered, for miss reasons.
     """
 
     def __init__(
@@ -53,6 +55,7 @@ class HybridPrefixCache:
         policy: EvictionPolicy = LRU,
         page_cap: int = UNLIMITED,
         state_cap: int = UNLIMITED,
+        ghost_tokens: int = GHOST_TOKENS,
     ) -> None:
         self.geometry = geometry
         self.states_per_request = states_per_request
@@ -64,7 +67,11 @@ class HybridPrefixCache:
             state_cap=state_cap,
         )
         self.refs = PageReferences(self.frames)
-        self.tree = RadixTree(geometry.page_tokens, has_states=geometry.state is not None)
+        self.tree = RadixTree(
+            geometry.page_tokens,
+            has_states=geometry.state is not None,
+            ghost_tokens=ghost_tokens,
+        )
         self.counters = CacheCounters()
         self.row_states = 0
 
@@ -76,6 +83,10 @@ class HybridPrefixCache:
         `limit` caps the usable length (the last token of a prompt is always computed).
         """
         return self.tree.match(key, limit)
+
+    def touch(self, key: Key) -> None:
+        """Make the KV on a key's path the newest; states stay as they are."""
+        self.tree.touch(key)
 
     def lock(self, node: Node) -> Lock:
         """Keep the path's KV and the node's state until `unlock`."""
@@ -113,6 +124,16 @@ class HybridPrefixCache:
         frames = self.geometry.usable_frames - self.states_per_request
         pages = min(frames * self.geometry.pages_per_frame, self.frames.page_cap)
         return pages * self.geometry.page_tokens
+
+    def answer_limit(self, prompt: int) -> int | None:
+        """Tokens of the longest answer to a prompt in an empty arena; None if it does not fit.
+
+        A request is admitted if its prompt, its answer and one page lie strictly below
+        what remains, so that much is kept free.
+        """
+        page = self.geometry.page_tokens
+        room = self.room_for_one_request() - self.geometry.pages_of(prompt) * page
+        return None if room < 2 * page else room - page - 1
 
     def make_room_for_pages(self, pages: int) -> bool:
         """Evict until `pages` are available; False, and nothing evicted, if they can't be.

@@ -37,6 +37,12 @@ class Options(BaseModel):
     """Test option, a negative control: a hit restores a zeroed state."""
     decision_log: str | None = None
     """Test option: append every decision of the cache to this file."""
+    trace: str | None = None
+    """Record every call that changes the cache to this file."""
+    trace_mb: float = Field(default=1024.0, gt=0, allow_inf_nan=False)
+    """MiB of a file of the recording, after which the next one is begun."""
+    trace_salt: str | None = None
+    """Salt of the recording's hashes; None takes a random one."""
     allow_other_sglang: bool = False
     """Run although the SGLang version or the fingerprint of a patched target differs."""
 

@@ -9,7 +9,9 @@ import click
 from cachepawl import __version__
 
 COMMANDS = {
+    "diagnose-vllm": "What a vLLM cache plan reserves, fills and wastes.",
     "info": "Versions and devices: what to put into a bug report.",
+    "replay": "A trace through the cache that serves: hits, misses, memory, over time.",
 }
 """Names and one-line helps; the command NAME is `command` in the module `cachepawl.cli.NAME`."""
 

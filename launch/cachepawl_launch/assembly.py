@@ -16,11 +16,12 @@ from sglang.srt.runtime_context import get_memory
 from cachepawl.cache import HybridPrefixCache
 from cachepawl.config import BACKEND, ENVIRONMENT, Options
 from cachepawl.errors import CachepawlError, ConfigError
-from cachepawl.policy.lru import LRU
+from cachepawl.policy import POLICIES
 from cachepawl.pool.arena import Arena
 from cachepawl_launch.adapter import CachepawlPrefixCache
 from cachepawl_launch.decisions import DecisionLog
 from cachepawl_launch.pools import ArenaHybridKVPool, ArenaMHAPool
+from cachepawl_launch.recorder import Recorder, records_here
 from cachepawl_launch.report import describe_cache
 from cachepawl_launch.request_pools import ArenaHybridRowPool, ArenaRowPool
 from cachepawl_launch.shapes import dtypes_of
@@ -28,7 +29,6 @@ from cachepawl_launch.sizing import ArenaSizer
 from cachepawl_launch.token_allocator import ArenaTokenAllocator
 
 logger = logging.getLogger(__name__)
-POLICIES = {"lru": LRU}
 
 
 class Assembly:
@@ -40,6 +40,7 @@ class Assembly:
         self.arena: Arena | None = None
         self.cache: HybridPrefixCache | None = None
         self.tree_cache: CachepawlPrefixCache | None = None
+        self.recorder: Recorder | None = None
 
     # -- pools ------------------------------------------------------------------------
 
@@ -58,10 +59,13 @@ class Assembly:
         self.cache = HybridPrefixCache(
             size.geometry,
             states_per_request=size.states_per_request,
-            policy=POLICIES[self.options.policy],
+            policy=POLICIES[self.options.policy](),
             page_cap=size.page_cap,
             state_cap=size.state_cap,
         )
+        if self.options.trace is not None and records_here():
+            self.recorder = Recorder(self.cache)
+            self.cache = self.recorder.cache
         if self.options.poison_freed:
             if self.arena.raw.device.type != "cpu":
                 raise refuse("--cachepawl-poison-freed writes beside running kernels: CPU only")
@@ -131,7 +135,10 @@ class Assembly:
             check_level=self.options.check_level,
             split_prefill=self.options.split_prefill,
             decisions=DecisionLog(Path(f"{log}.{context.tp_rank}")) if log else None,
+            lookups=self.recorder.lookups if self.recorder else None,
         )
+        if self.recorder:
+            self.recorder.start(self.options, self.tree_cache, context)
         logger.info("cachepawl: tree, pools and patches are in use")
         return self.tree_cache
 

@@ -4,7 +4,7 @@ SGLang's budget thinks in tokens.  Here a token may come from any frame that evi
 can empty, a new request also takes state slots, each a whole frame, and a frame with
 one pinned page is no room for a state.  `HybridPrefixCache.fits` counts both.
 
-Where a chunk ends is decided here too: on the grid (`SnapshotPlan`).
+Where a chunk ends is decided here too: on the grid (`cachepawl.snapshots`).
 """
 
 from __future__ import annotations

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
+from cachepawl.snapshots import SnapshotPlan
 from cachepawl_launch.prefill_budget import NOT_IN_THIS_PASS, ArenaPrefillBudget
-from cachepawl_launch.snapshots import SnapshotPlan
 
 GRID = 64
 

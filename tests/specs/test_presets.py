@@ -136,8 +136,22 @@ def test_the_published_mamba2_by_hand() -> None:
 def test_a_preset_is_found_by_either_name() -> None:
     assert preset("qwen3.5-9b") is PRESETS["Qwen/Qwen3.5-9B"]
     assert preset("Qwen/Qwen3.5-9B") is PRESETS["Qwen/Qwen3.5-9B"]
-    with pytest.raises(ConfigError, match=r"no preset 'gpt'; give a config.json, or one of: Qwen/"):
-        preset("gpt")
+    assert preset("qwen3-next") is PRESETS["Qwen/Qwen3-Next-80B-A3B-Instruct"]
+    assert preset("Zyphra/Zamba2-7") is PRESETS["Zyphra/Zamba2-7B"]
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("gpt", r"no preset 'gpt'; give a config.json, or one of: Qwen/"),
+        ("", r"no preset ''"),
+        ("qwen3next80b", r"or one of: Qwen/Qwen3-Next-80B-A3B-Instruct"),
+        ("falcon-h1", r"'falcon-h1' is short for 5 presets: tiiuae/Falcon-H1-0.5B-Instruct, "),
+    ],
+)
+def test_what_is_no_preset_names_those_that_come_near(name: str, words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        preset(name)
 
 
 def test_unverified_numbers_are_said_in_the_table() -> None:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
+from cachepawl_kernels.fork import layout
+from cachepawl_kernels.fork.layout import Format
 from cachepawl_kernels.fork.rounding import (
     E4M3_MAX,
     INT8_MAX,
@@ -22,11 +24,11 @@ from cachepawl_kernels.fork.rounding import (
     to_int8_bits,
 )
 
-SCALE_BLOCK: tl.constexpr = tl.constexpr(128)
-FP32: tl.constexpr = tl.constexpr(0)
-BF16: tl.constexpr = tl.constexpr(1)
-FP16: tl.constexpr = tl.constexpr(2)
-E4M3: tl.constexpr = tl.constexpr(3)
+SCALE_BLOCK: tl.constexpr = tl.constexpr(layout.SCALE_BLOCK)
+FP32: tl.constexpr = tl.constexpr(int(Format.FP32))
+BF16: tl.constexpr = tl.constexpr(int(Format.BF16))
+FP16: tl.constexpr = tl.constexpr(int(Format.FP16))
+E4M3: tl.constexpr = tl.constexpr(int(Format.E4M3))
 COPIED: tl.constexpr = tl.constexpr(-1)
 """In place of a format: bytes that stay as they are."""
 

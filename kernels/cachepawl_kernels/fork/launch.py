@@ -126,7 +126,8 @@ def _steps(new: Part, old: Part) -> list[_Step]:
             _Side(part.offset, part.scales or 0, part.format.itemsize * ELEMENTS_UNIT)
             for part in (new, old)
         ]
-        return [_Step((old.format, new.format), new.elements // ELEMENTS_UNIT, *sides)]
+        conversion = (int(old.format), int(new.format))
+        return [_Step(conversion, new.elements // ELEMENTS_UNIT, *sides)]
     return [
         _Step(COPY, (end - to) // ALIGN, _Side(to, 0, ALIGN), _Side(came, 0, ALIGN))
         for (to, end), (came, _) in zip(new.ranges, old.ranges, strict=True)
