@@ -73,6 +73,10 @@ def stretches_of(batch: RowRuns, page_tokens: int) -> Stretches:
 def check_batch(batch: RowRuns, page_tokens: int, num_pages: int) -> None:
     """Runs lie in `[0, num_pages)`; every window lies in its row's tokens."""
     check_positive("page_tokens", page_tokens)
+    if num_pages * page_tokens >= 2**63:
+        raise KernelArgumentError(
+            f"num_pages is {num_pages}: ids of pages of {page_tokens} tokens do not fit 64 bits"
+        )
     for name, column in batch._asdict().items():
         check_column(name, column)
     check_same_length(pages=batch.pages, counts=batch.counts)

@@ -85,7 +85,7 @@ def test_nothing_to_copy_launches_nothing(device: torch.device, guard: object) -
         ([-16], [512], [16], r"offset -16 is outside of the arena's 1024 bytes"),
         ([0, 1024], [512, 0], [16, 16], r"dst extent 1 .* at offset 1024 is outside"),
         ([0], [1008], [32], r"src extent 0 of 32 bytes at offset 1008 is outside"),
-        ([0], [2**63 - 16], [2**62], r"is outside of the arena's 1024 bytes"),
+        ([2**63 - 16], [512], [32], r"dst extent 0 .* is outside of the arena's 1024 bytes"),
         ([0, 16], [512, 512], [32, 32], r"extents 0 and 1 are written over each other"),
         ([0], [16], [32], r"source extent 0 overlaps destination extent 0"),
         ([0, 256], [512, 16], [32, 32], r"source extent 1 overlaps destination extent 0"),

@@ -87,6 +87,7 @@ def test_no_tokens_launch_nothing(device: torch.device, guard: object) -> None:
     [
         ({"pages": column(94, 5)}, r"run 0 is 3 pages from page 94; pages are in \[0, 96\)"),
         ({"pages": column(-1, 5)}, r"run 0 is 3 pages from page -1"),
+        ({"pages": column(2**63 - 1, 5)}, r"run 0 is 3 pages from page 9223372036854775807"),
         ({"counts": column(3, 0)}, "run 1 has 0 pages; at least 1"),
         ({"counts": column(3)}, "pages 2, counts 1"),
         ({"row_ends": column(2, 1)}, r"row_ends\[1\] is 1, below the one before it"),
@@ -115,5 +116,7 @@ def test_refused_outputs(device: torch.device) -> None:
     ):
         with pytest.raises(KernelArgumentError, match=message):
             write_token_ids(bad, batch, 4, 96)
+    with pytest.raises(KernelArgumentError, match="do not fit 64 bits"):
+        write_token_ids(out[:4], batch, 4, 2**61)
     with pytest.raises(KernelArgumentError, match="page_tokens is 0"):
         write_token_ids(out[:4], batch, 0, 96)

@@ -73,6 +73,9 @@ def test_a_unit_beyond_32_bits(device: torch.device) -> None:
     staging = fenced(128, device)
     gather(staging.arena, arena, layout, column(9))
     assert (staging.arena == 5).all()
+    staging.arena[:] = 6
+    scatter(arena, layout, column(9), staging.arena)
+    assert (units_of(arena, layout)[9] == 6).all()
 
 
 @pytest.mark.parametrize(
