@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
-from cachepawl.cli.common import emit, format_option
+from cachepawl.cli.common import emit, format_option, output_dir_option
 from cachepawl.offline.info import info_report
 
 
@@ -12,7 +14,8 @@ from cachepawl.offline.info import info_report
     "info",
     epilog="Example: cachepawl info --format json",
 )
-@format_option("json", "markdown")
-def command(output_format: str) -> None:
+@format_option()
+@output_dir_option
+def command(output_format: str, output_dir: Path | None) -> None:
     """Versions of cachepawl and, where they are installed, of torch, triton and SGLang; devices."""
-    emit(info_report(), output_format)
+    emit(info_report(), output_format, output_dir)

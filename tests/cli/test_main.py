@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -30,7 +31,7 @@ def test_version_and_help() -> None:
 
 @pytest.mark.parametrize(
     "words",
-    [["nope"], ["info", "--nope"], ["info", "--format", "html"], ["info", "extra"], ["--nope"]],
+    [["nope"], ["info", "--nope"], ["info", "--format", "pdf"], ["info", "extra"], ["--nope"]],
 )
 def test_wrong_usage_is_one_line(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(words) == 2
@@ -94,6 +95,14 @@ def test_info_without_torch(monkeypatch: pytest.MonkeyPatch, capsys) -> None:
     out = capsys.readouterr().out
     assert "not installed" in out
     assert "No device: torch is not installed." in out
+
+
+def test_info_as_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["info", "--output-dir", str(tmp_path / "out")]) == 0
+    told = capsys.readouterr().out.split()
+    assert sorted(map(Path, told)) == sorted((tmp_path / "out").iterdir())
+    assert __version__ in (tmp_path / "out" / "summary.md").read_text()
+    assert main(["info", "--output-dir", "/dev/null/x"]) == 2
 
 
 def test_a_full_disk_under_the_output_is_one_line() -> None:
