@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from cachepawl.errors import DoubleFree, InvariantError
 from cachepawl.pool.frames import FrameAllocator
+from cachepawl.pool.moves import Moves, RowPiece
 from cachepawl.types import NO_PAGES, Runs
 
 
@@ -162,6 +163,35 @@ class PageReferences:
         del self.rows[row]
         self.frames.drop_reservation(row)
 
+    # -- moves -----------------------------------------------------------------------
+
+    def movable(self) -> list[Runs]:
+        """The rows' own pages, row by row.  Rows that have begun to end are left out."""
+        return [
+            entry.slice(entry.shared, entry.count)
+            for entry in self.rows.values()
+            if entry.count > entry.shared and not entry.released
+        ]
+
+    def rewrite_rows(self, moves: Moves, most_reserved: int) -> list[RowPiece]:
+        """All rows name the new pages; returns what changed.
+
+        A row whose last page moved keeps a reservation, at most `most_reserved` pages, behind
+        its new place.  Costs the frames that the rows' runs touch.
+        """
+        changed: list[RowPiece] = []
+        for row, entry in self.rows.items():
+            if not entry.runs or not moves.touch(entry.runs):
+                continue
+            last = entry.last_page
+            pieces = list(moves.pieces(entry.runs))
+            changed += _differing(row, entry.runs, pieces)
+            entry.runs = [list(run) for run in Runs((page, n) for _, page, n in pieces).runs]
+            if entry.last_page != last and not entry.released:
+                reserve = min(entry.count, most_reserved)
+                self.frames.reserve_behind(row, entry.last_page, reserve)
+        return changed
+
     # -- the tree's pages ----------------------------------------------------------
 
     def pin(self, parts: tuple[Runs, ...]) -> None:
@@ -211,3 +241,22 @@ class PageReferences:
                 if found != wanted or not self.frames.is_used(page):
                     out.append(f"I7 page {page} at {i} of row {row}: {found}, not {wanted}")
         return out
+
+
+def _differing(
+    row: int, before: list[list[int]], pieces: list[tuple[int, int, int]]
+) -> list[RowPiece]:
+    """The pieces that are not where the row's runs had them.
+
+    A piece lies within one run, for the runs were cut to make them.
+    """
+    out = []
+    runs = iter(before)
+    start = stop = first = 0
+    for position, page, count in pieces:
+        while position >= stop:
+            first, length = next(runs)
+            start, stop = stop, stop + length
+        if first + position - start != page:
+            out.append(RowPiece(row, position, page, count))
+    return out
