@@ -429,7 +429,7 @@ class FrameAllocator:
         Reservations give way.  ArgumentError, and no change, unless every source is pinned,
         or at least in use, and every target a different free page of a frame with KV.
         """
-        pieces = [(*divmod(m.target, self.pages_per_frame), m.count) for m in moves.every]
+        pieces = [(*divmod(m.target, self.pages_per_frame), m.pages) for m in moves.every]
         self._refuse_targets(pieces)
         for first, count in moves.sources.runs:
             for page in (first, first + count - 1):

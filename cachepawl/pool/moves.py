@@ -9,23 +9,23 @@ from cachepawl.types import Runs
 
 
 class Move(NamedTuple):
-    """Pages `[source, source + count)` go to `[target, target + count)`.
+    """Pages `[source, source + pages)` go to `[target, target + pages)`.
 
     Neither range crosses a frame's border.
     """
 
     source: int
     target: int
-    count: int
+    pages: int
 
 
 class RowPiece(NamedTuple):
-    """Positions `[position, position + count)` of a row are pages `[page, page + count)` now."""
+    """Positions `[position, position + pages)` of a row are pages `[first, first + pages)` now."""
 
     row: int
     position: int
-    page: int
-    count: int
+    first: int
+    pages: int
 
 
 class Moves:
@@ -39,7 +39,7 @@ class Moves:
 
     def __init__(self, every: Iterable[Move], pages_per_frame: int) -> None:
         self.every = tuple(every)
-        self.pages = sum(move.count for move in self.every)
+        self.pages = sum(move.pages for move in self.every)
         self._full = pages_per_frame
         self._by_frame: dict[int, list[Move]] = {}
         for move in sorted(self.every):
@@ -47,11 +47,11 @@ class Moves:
 
     @property
     def sources(self) -> Runs:
-        return Runs((move.source, move.count) for move in self.every)
+        return Runs((move.source, move.pages) for move in self.every)
 
     @property
     def targets(self) -> Runs:
-        return Runs((move.target, move.count) for move in self.every)
+        return Runs((move.target, move.pages) for move in self.every)
 
     def touch(self, runs: Iterable[Sequence[int]]) -> bool:
         """Whether some of the runs `(first, count)` lie in a frame that pages leave.
@@ -94,12 +94,12 @@ class Moves:
             if move.source >= page + count:
                 break
             skip = page - move.source
-            if skip >= move.count:
+            if skip >= move.pages:
                 continue
             if skip < 0:  # not moved: what lies before this move
                 yield page, -skip
                 page, count, skip = page - skip, count + skip, 0
-            here = min(count, move.count - skip)
+            here = min(count, move.pages - skip)
             yield move.target + skip, here
             page, count = page + here, count - here
         if count > 0:
