@@ -411,8 +411,9 @@ class HybridPrefixCache:
             "state_protected": tree.state_protected,
             "rows": len(self.refs.rows),
         }
+        moved = {"evacuated_bytes": counters.evacuated_pages * self.geometry.page_bytes}
         totals = {k: v for k, v in vars(counters).items() if isinstance(v, int)}
-        return sizes | totals | vars(frames.counters)
+        return sizes | moved | totals | vars(frames.counters)
 
     def _shortage(self, need: int, what: str, have: int) -> str:
         tree, page = self.tree, self.geometry.page_tokens
