@@ -20,8 +20,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import NamedTuple
 
-from cachepawl.pool.evacuation import choose_sources, place, room_in
-from cachepawl.pool.moves import Moves, RowPiece
+from cachepawl.pool.evacuation import choose_sources, confirm, place, room_in
+from cachepawl.pool.moves import Moves, RowPiece, touch
 from cachepawl.pool.references import PageReferences
 from cachepawl.tree import RadixTree
 
@@ -66,18 +66,21 @@ class Evacuator:
 
     def burst(self, wanted: int) -> int:
         """Rid up to `wanted` frames of pinned pages; returns the pages moved, 0 for no change."""
-        frames = self.refs.frames
-        rows, nodes = self.refs.movable(), self.tree.locked_nodes()
-        holders = [*rows, *(node.pages for node in nodes)]
-        sources = choose_sources(frames, holders, wanted)
+        frames, full = self.refs.frames, self.refs.frames.pages_per_frame
+        sources = choose_sources(frames, wanted)
+        rows = self.refs.touching(sources.leave)
+        nodes = [
+            node for node in self.tree.locked_nodes() if touch(node.pages.runs, sources.leave, full)
+        ]
+        holders = [*self.refs.movable(rows), *(node.pages for node in nodes)]
+        sources = confirm(frames, sources, holders)
         if not sources.leave or not self._open_pages(sources.stay, sources.pages):
             return 0
         moves = place(frames, holders, sources)
         frames.start_moves(moves)
         for node in nodes:
-            if moves.touch(node.pages.runs):
-                self.tree.move_pages(node, moves.rewrite(node.pages))
-        changed = self.refs.rewrite_rows(moves, self.most_reserved)
+            self.tree.move_pages(node, moves.rewrite(node.pages))
+        changed = self.refs.rewrite_rows(rows, moves, self.most_reserved)
         self.carry(Evacuated(moves, changed))
         frames.finish_moves(moves)
         return moves.pages

@@ -66,7 +66,7 @@ class End:
     def pack(self) -> int:
         """Close all holes; returns how many places were moved."""
         moves = 0
-        while self.holes:
+        while self.holes and self.frontier:
             top = self.frontier - 1
             owner = self.owner_at.pop(top, None)
             self.frontier = top

@@ -4,7 +4,7 @@ A frame with one pinned page is no room for a state, and no eviction empties it.
 pinned pages go into open pages of other frames that have pinned pages as well:
 
     before  [P e . .] [P P e .] [P . . .]     3 frames pinned
-    after   [. e . .] [P P e P] [P P P .]     ... or fewer, as many as are wanted
+    after   [. e . .] [P P e P] [P P . .]     2 frames pinned
 
 Frames with the fewest pinned pages are emptied first, the fullest of the others are
 filled first, and what belongs together stays together where there is a run for it.
@@ -12,7 +12,7 @@ filled first, and what belongs together stays together where there is a run for 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from sortedcontainers import SortedList
@@ -36,36 +36,44 @@ class Sources(NamedTuple):
     """Pinned pages in the frames that are left."""
 
 
-def choose_sources(frames: FrameAllocator, holders: Iterable[Runs], wanted: int) -> Sources:
+def choose_sources(frames: FrameAllocator, wanted: int) -> Sources:
     """At most `wanted` frames to rid of pinned pages, those with the fewest first.
 
-    `holders` are all pages whose references can be rewritten.  A frame with other pinned
-    pages (of a transfer, of a row that is ending) keeps all of its pages.  No more than
-    `BURST_FRAMES` frames' worth of pages, and no more than the others have room for once
-    everything evictable is gone.  Costs the runs of the holders.
+    No more than `BURST_FRAMES` frames' worth of pages, and no more than the others have room
+    for once everything evictable is gone.  Frames with pages that stay still are left alone.
+    Costs one look at every frame's pins.
     """
     full = frames.pages_per_frame
-    found: dict[int, int] = {}
-    for runs in holders:
-        for frame, count in runs.by_frame(full):
-            found[frame] = found.get(frame, 0) + count
-    free_to_go = [
-        (count, frames.pages_in_use(frame), frame)
-        for frame, count in found.items()
-        if count == frames.pinned_in(frame) and not frames.is_still(frame)
-    ]
-    free_to_go.sort()
-    room = sum(full - frames.pinned_in(frame) for frame in found)
+    pinned = frames.pinned_by_frame()
+    room = len(pinned) * full - sum(count for count, _ in pinned)
     leave: set[int] = set()
     pages = 0
-    for count, _, frame in free_to_go[:wanted]:
+    for count, frame in pinned:
         room -= full - count
-        pages += count
-        if pages > min(room, BURST_FRAMES * full):
-            pages -= count
+        if len(leave) == wanted or pages + count > min(room, BURST_FRAMES * full):
             break
+        if frames.is_still(frame):
+            room += full - count
+            continue
         leave.add(frame)
-    return Sources(frozenset(leave), sorted(found.keys() - leave), pages)
+        pages += count
+    return Sources(frozenset(leave), [f for _, f in pinned if f not in leave], pages)
+
+
+def confirm(frames: FrameAllocator, sources: Sources, holders: Iterable[Runs]) -> Sources:
+    """The sources whose pinned pages are all the holders'; other frames stay.
+
+    What else is pinned there (a row that is ending, say) cannot be rewritten.
+    """
+    found: dict[int, int] = {}
+    for runs in holders:
+        for frame, count in runs.by_frame(frames.pages_per_frame):
+            found[frame] = found.get(frame, 0) + count
+    left = {f for f in sources.leave if found.get(f, 0) == frames.pinned_in(f)}
+    if left == sources.leave:
+        return sources
+    stay = sources.stay + sorted(sources.leave - left)
+    return Sources(frozenset(left), stay, sum(found[frame] for frame in left))
 
 
 def room_in(frames: FrameAllocator, stay: Iterable[int]) -> int:
@@ -82,13 +90,13 @@ def place(frames: FrameAllocator, holders: Iterable[Runs], sources: Sources) -> 
     targets = _Targets(frames, sources)
     moves: list[Move] = []
     for runs in holders:
-        parts = list(_inside(runs, sources.leave, full))
-        if parts:
-            moves += _pair(parts, targets.take(sum(count for _, count in parts)))
+        count = sum(n for frame, n in runs.by_frame(full) if frame in sources.leave)
+        if count:
+            moves += _pair(_inside(runs, sources.leave, full), targets.take(count))
     return Moves(moves, full)
 
 
-def _inside(runs: Runs, leave: frozenset[int], full: int) -> Iterable[tuple[int, int]]:
+def _inside(runs: Runs, leave: frozenset[int], full: int) -> Iterator[tuple[int, int]]:
     """The parts of the runs in the frames `leave`, cut at frame borders."""
     for first, count in runs.runs:
         while count > 0:
@@ -98,7 +106,7 @@ def _inside(runs: Runs, leave: frozenset[int], full: int) -> Iterable[tuple[int,
             first, count = first + here, count - here
 
 
-def _pair(parts: Sequence[tuple[int, int]], places: Sequence[tuple[int, int]]) -> Iterable[Move]:
+def _pair(parts: Iterable[tuple[int, int]], places: Sequence[tuple[int, int]]) -> Iterator[Move]:
     """Sources and targets of the same number of pages, in order, as moves."""
     todo = list(reversed(places))
     for source, missing in parts:

@@ -530,6 +530,10 @@ class FrameAllocator:
         """Free pages of a frame with KV that are reserved for nobody, as bits."""
         return self._all & ~(self._used[frame] | self._held[frame])
 
+    def pinned_by_frame(self) -> list[tuple[int, int]]:
+        """`(pinned pages, frame)` of every frame that has some, the fewest first."""
+        return sorted((count, frame) for frame, count in enumerate(self._pinned) if count)
+
     def frame_of(self, page: int) -> int:
         return page // self.pages_per_frame
 

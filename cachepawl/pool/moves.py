@@ -28,6 +28,20 @@ class RowPiece(NamedTuple):
     pages: int
 
 
+def touch(runs: Iterable[Sequence[int]], frames: frozenset[int], pages_per_frame: int) -> bool:
+    """Whether some of the runs `(first, count)` lie in one of the frames.
+
+    Costs the frames that the runs touch.
+    """
+    for first, count in runs:
+        frame, last = first // pages_per_frame, (first + count - 1) // pages_per_frame
+        while frame <= last:
+            if frame in frames:
+                return True
+            frame += 1
+    return False
+
+
 class Moves:
     """One batch.  All sources are different pages, all targets too; no page is both."""
 
@@ -53,25 +67,18 @@ class Moves:
     def targets(self) -> Runs:
         return Runs((move.target, move.pages) for move in self.every)
 
-    def touch(self, runs: Iterable[Sequence[int]]) -> bool:
-        """Whether some of the runs `(first, count)` lie in a frame that pages leave.
-
-        Costs the frames that the runs touch.
-        """
-        full, frames = self._full, self._by_frame
-        return any(
-            frame in frames
-            for first, count in runs
-            for frame in range(first // full, (first + count - 1) // full + 1)
-        )
-
     def pieces(self, runs: Iterable[Sequence[int]]) -> Iterator[tuple[int, int, int]]:
         """The runs afterwards: `(position, page, count)` of every piece, moved or not.
 
         Costs the frames that the runs touch, and the moves out of those frames.
         """
         position = 0
+        full, frames = self._full, self._by_frame
         for first, count in runs:
+            if first // full not in frames and first % full + count <= full:
+                yield position, first, count  # most runs: in one frame, which nothing leaves
+                position += count
+                continue
             for page, here in self._cut(first, count):
                 for start, length in self._moved(page, here):
                     yield position, start, length

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from cachepawl.errors import DoubleFree, InvariantError
 from cachepawl.pool.frames import FrameAllocator
-from cachepawl.pool.moves import Moves, RowPiece
+from cachepawl.pool.moves import Moves, RowPiece, touch
 from cachepawl.types import NO_PAGES, Runs
 
 
@@ -165,24 +165,25 @@ class PageReferences:
 
     # -- moves -----------------------------------------------------------------------
 
-    def movable(self) -> list[Runs]:
-        """The rows' own pages, row by row.  Rows that have begun to end are left out."""
-        return [
-            entry.slice(entry.shared, entry.count)
-            for entry in self.rows.values()
-            if entry.count > entry.shared and not entry.released
-        ]
+    def touching(self, frames: frozenset[int]) -> list[int]:
+        """Rows with pages in one of the frames, own or the tree's, in the order they began."""
+        full = self.frames.pages_per_frame
+        return [row for row, entry in self.rows.items() if touch(entry.runs, frames, full)]
 
-    def rewrite_rows(self, moves: Moves, most_reserved: int) -> list[RowPiece]:
-        """All rows name the new pages; returns what changed.
+    def movable(self, rows: list[int]) -> list[Runs]:
+        """The own pages of rows, row by row.  Rows that have begun to end are left out."""
+        entries = [self.rows[row] for row in rows if not self.rows[row].released]
+        return [entry.slice(entry.shared, entry.count) for entry in entries]
+
+    def rewrite_rows(self, rows: list[int], moves: Moves, most_reserved: int) -> list[RowPiece]:
+        """Rows name the new pages; returns what changed.
 
         A row whose last page moved keeps a reservation, at most `most_reserved` pages, behind
         its new place.  Costs the frames that the rows' runs touch.
         """
         changed: list[RowPiece] = []
-        for row, entry in self.rows.items():
-            if not entry.runs or not moves.touch(entry.runs):
-                continue
+        for row in rows:
+            entry = self.rows[row]
             last = entry.last_page
             pieces = list(moves.pieces(entry.runs))
             changed += _differing(row, entry.runs, pieces)

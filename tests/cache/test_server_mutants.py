@@ -233,21 +233,21 @@ class EvacuatesInVain(Broken):
 
 class MovedRowsAreForgotten(Broken):
     class references(PageReferences):  # noqa: N801
-        def rewrite_rows(self, moves: Moves, most_reserved: int) -> list[RowPiece]:
+        def rewrite_rows(self, rows: list[int], moves: Moves, most_reserved: int) -> list[RowPiece]:
             return []
 
 
 class MovedRowsAreNotReported(Broken):
     class references(PageReferences):  # noqa: N801
-        def rewrite_rows(self, moves: Moves, most_reserved: int) -> list[RowPiece]:
-            super().rewrite_rows(moves, most_reserved)
+        def rewrite_rows(self, rows: list[int], moves: Moves, most_reserved: int) -> list[RowPiece]:
+            super().rewrite_rows(rows, moves, most_reserved)
             return []
 
 
 class OnlyOwnPagesAreReported(Broken):
     class references(PageReferences):  # noqa: N801
-        def rewrite_rows(self, moves: Moves, most_reserved: int) -> list[RowPiece]:
-            pieces = super().rewrite_rows(moves, most_reserved)
+        def rewrite_rows(self, rows: list[int], moves: Moves, most_reserved: int) -> list[RowPiece]:
+            pieces = super().rewrite_rows(rows, moves, most_reserved)
             return [p for p in pieces if p.position >= self.rows[p.row].shared]
 
 
