@@ -20,10 +20,11 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import NamedTuple
 
-from cachepawl.pool.evacuation import choose_sources, confirm, place, room_in
+from cachepawl.pool.evacuation import Sources, choose_sources, place, room_in, strangers
 from cachepawl.pool.moves import Moves, RowPiece, touch
 from cachepawl.pool.references import PageReferences
-from cachepawl.tree import RadixTree
+from cachepawl.tree import Node, RadixTree
+from cachepawl.types import Runs
 
 
 class Way(Enum):
@@ -52,6 +53,15 @@ def nothing_to_carry(done: Evacuated) -> None:
     """For a cache without bytes."""
 
 
+class _Held(NamedTuple):
+    """Whoever holds pages in some frames."""
+
+    rows: list[int]
+    nodes: list[Node]
+    runs: list[Runs]
+    """The rows' own pages and the nodes' pages, each page once."""
+
+
 @dataclass(frozen=True)
 class Evacuator:
     """Moves pinned pages of one cache."""
@@ -66,24 +76,36 @@ class Evacuator:
 
     def burst(self, wanted: int) -> int:
         """Rid up to `wanted` frames of pinned pages; returns the pages moved, 0 for no change."""
-        frames, full = self.refs.frames, self.refs.frames.pages_per_frame
-        sources = choose_sources(frames, wanted)
-        rows = self.refs.touching(sources.leave)
-        nodes = [
-            node for node in self.tree.locked_nodes() if touch(node.pages.runs, sources.leave, full)
-        ]
-        holders = [*self.refs.movable(rows), *(node.pages for node in nodes)]
-        sources = confirm(frames, sources, holders)
+        frames = self.refs.frames
+        sources, held = self._choose(wanted)
         if not sources.leave or not self._open_pages(sources.stay, sources.pages):
             return 0
-        moves = place(frames, holders, sources)
+        moves = place(frames, held.runs, sources)
         frames.start_moves(moves)
-        for node in nodes:
+        for node in held.nodes:
             self.tree.move_pages(node, moves.rewrite(node.pages))
-        changed = self.refs.rewrite_rows(rows, moves, self.most_reserved)
+        changed = self.refs.rewrite_rows(held.rows, moves, self.most_reserved)
         self.carry(Evacuated(moves, changed))
         frames.finish_moves(moves)
         return moves.pages
+
+    def _choose(self, wanted: int) -> tuple[Sources, _Held]:
+        """Frames to leave, and who holds pages there; frames with other pins are passed over."""
+        frames = self.refs.frames
+        barred: set[int] = set()
+        while True:
+            sources = choose_sources(frames, wanted, barred)
+            held = self._holders(sources.leave)
+            others = strangers(frames, sources, held.runs)
+            if not others:
+                return sources, held
+            barred |= others
+
+    def _holders(self, leave: frozenset[int]) -> _Held:
+        full = self.refs.frames.pages_per_frame
+        rows = self.refs.touching(leave)
+        nodes = [n for n in self.tree.locked_nodes() if touch(n.pages.runs, leave, full)]
+        return _Held(rows, nodes, [*self.refs.movable(rows), *(node.pages for node in nodes)])
 
     def _open_pages(self, frames: list[int], wanted: int) -> bool:
         """Evict until the frames have so many free pages.

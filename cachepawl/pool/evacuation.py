@@ -12,7 +12,7 @@ filled first, and what belongs together stays together where there is a run for 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Set
 from typing import NamedTuple
 
 from sortedcontainers import SortedList
@@ -36,12 +36,12 @@ class Sources(NamedTuple):
     """Pinned pages in the frames that are left."""
 
 
-def choose_sources(frames: FrameAllocator, wanted: int) -> Sources:
+def choose_sources(frames: FrameAllocator, wanted: int, barred: Set[int]) -> Sources:
     """At most `wanted` frames to rid of pinned pages, those with the fewest first.
 
     No more than `BURST_FRAMES` frames' worth of pages, and no more than the others have room
-    for once everything evictable is gone.  Frames with pages that stay still are left alone.
-    Costs one look at every frame's pins.
+    for once everything evictable is gone.  Frames that are `barred`, or that a transfer holds
+    still, keep their pages.  Costs one look at every frame's pins.
     """
     full = frames.pages_per_frame
     pinned = frames.pinned_by_frame()
@@ -49,31 +49,28 @@ def choose_sources(frames: FrameAllocator, wanted: int) -> Sources:
     leave: set[int] = set()
     pages = 0
     for count, frame in pinned:
-        room -= full - count
-        if len(leave) == wanted or pages + count > min(room, BURST_FRAMES * full):
-            break
-        if frames.is_still(frame):
-            room += full - count
+        if frame in barred or frames.is_still(frame):
             continue
-        leave.add(frame)
+        room -= full - count
         pages += count
+        if len(leave) == wanted or pages > min(room, BURST_FRAMES * full):
+            pages -= count
+            break
+        leave.add(frame)
     return Sources(frozenset(leave), [f for _, f in pinned if f not in leave], pages)
 
 
-def confirm(frames: FrameAllocator, sources: Sources, holders: Iterable[Runs]) -> Sources:
-    """The sources whose pinned pages are all the holders'; other frames stay.
+def strangers(frames: FrameAllocator, sources: Sources, holders: Iterable[Runs]) -> set[int]:
+    """Frames to be left whose pinned pages are not all the holders'.
 
     What else is pinned there (a row that is ending, say) cannot be rewritten.
     """
-    found: dict[int, int] = {}
+    found = dict.fromkeys(sources.leave, 0)
     for runs in holders:
         for frame, count in runs.by_frame(frames.pages_per_frame):
-            found[frame] = found.get(frame, 0) + count
-    left = {f for f in sources.leave if found.get(f, 0) == frames.pinned_in(f)}
-    if left == sources.leave:
-        return sources
-    stay = sources.stay + sorted(sources.leave - left)
-    return Sources(frozenset(left), stay, sum(found[frame] for frame in left))
+            if frame in found:
+                found[frame] += count
+    return {frame for frame, count in found.items() if count != frames.pinned_in(frame)}
 
 
 def room_in(frames: FrameAllocator, stay: Iterable[int]) -> int:

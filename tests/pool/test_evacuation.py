@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cachepawl.errors import ArgumentError, DoubleFree
-from cachepawl.pool.evacuation import BURST_FRAMES, choose_sources, confirm, place, room_in
+from cachepawl.pool.evacuation import BURST_FRAMES, choose_sources, place, room_in, strangers
 from cachepawl.pool.frames import FrameAllocator
 from cachepawl.pool.moves import Move, Moves, RowPiece
 from cachepawl.pool.references import PageReferences
@@ -48,7 +48,8 @@ def test_a_plan_is_right(layout: list[tuple[int, int]], wanted: int) -> None:
     plan = Plan(layout, full)
     frames, holders = plan.frames, plan.holders()
     before = frames.pinned_frames
-    sources = confirm(frames, choose_sources(frames, wanted), holders)
+    sources = choose_sources(frames, wanted, set())
+    assert strangers(frames, sources, holders) == set()
     pins = sorted(pinned for pinned, _ in layout if pinned)
     assert sorted(frames.pinned_in(f) for f in sources.leave) == pins[: len(sources.leave)]
     assert sources.pages == sum(pins[: len(sources.leave)]) <= BURST_FRAMES * full
@@ -97,7 +98,7 @@ def test_page_lists_read_as_page_by_page(
 
 def test_the_emptiest_go_into_the_fullest() -> None:
     plan = Plan([(1, 0), (2, 0), (3, 0), (2, 0)])
-    sources = choose_sources(plan.frames, 1)
+    sources = choose_sources(plan.frames, 1, set())
     assert (sources.leave, sources.pages) == (frozenset({1}), 1)
     (move,) = place(plan.frames, plan.holders(), sources).every
     assert move == Move(1 * FULL, 3 * FULL + 3, 1)
@@ -105,7 +106,7 @@ def test_the_emptiest_go_into_the_fullest() -> None:
 
 def test_what_belongs_together_stays_together() -> None:
     plan = Plan([(2, 0), (3, 0), (2, 0)])
-    (move,) = place(plan.frames, plan.holders(), choose_sources(plan.frames, 1)).every
+    (move,) = place(plan.frames, plan.holders(), choose_sources(plan.frames, 1, set())).every
     assert move == Move(1 * FULL, 3 * FULL + 2, 2)
 
 
@@ -114,25 +115,24 @@ def test_frames_of_a_transfer_stay() -> None:
     frames = plan.frames
     held = Runs([(FULL, 1)])
     frames.hold_still(held)
-    assert choose_sources(frames, 1).leave == {2}
+    assert choose_sources(frames, 1, set()).leave == {2}
     assert frames.fits_packed(0, 1, 0)
     frames.hold_still(Runs([(2 * FULL, 1), (3 * FULL, 1)]))
     assert not frames.fits_packed(0, 1, 0)
-    assert choose_sources(frames, 3).leave == frozenset()
+    assert choose_sources(frames, 3, set()).leave == frozenset()
     with pytest.raises(DoubleFree, match="frame 1 has 1 held"):
         frames.let_go(Runs([(FULL, 2)]))
     frames.let_go(held)
-    assert choose_sources(frames, 1).leave == {1}
+    assert choose_sources(frames, 1, set()).leave == {1}
 
 
 def test_a_row_that_is_ending_keeps_its_frame() -> None:
     plan = Plan([(2, 0), (3, 0), (3, 0)])
     plan.refs.release(1, 0, 1)
-    chosen = choose_sources(plan.frames, 1)
-    assert chosen.leave == {1}
-    sources = confirm(plan.frames, chosen, plan.holders())
-    assert (sources.leave, sources.pages) == (frozenset(), 0)
-    assert sorted(sources.stay) == [1, 2, 3]
+    sources = choose_sources(plan.frames, 1, set())
+    assert sources.leave == strangers(plan.frames, sources, plan.holders()) == {1}
+    sources = choose_sources(plan.frames, 1, {1})
+    assert (sources.leave, sources.pages, sources.stay) == ({2}, 3, [1, 3])
 
 
 def test_a_moved_row_goes_on_behind_its_last_page() -> None:
