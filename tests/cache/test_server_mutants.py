@@ -267,15 +267,6 @@ class OwnersOfMovedNodesAreForgotten(Broken):
             node.pages = pages
 
 
-class OnlyLockedEndsAreMoved(Broken):
-    class tree_type(RadixTree):  # noqa: N801
-        __slots__ = ()
-
-        def locked_nodes(self) -> list[Node]:
-            ends = {r.node.serial: r.node for r in self.open_locks if r.node is not self.root}
-            return list(ends.values())
-
-
 class OldPlacesAreLeaked(Broken):
     class frames_type(FrameAllocator):  # noqa: N801
         def finish_moves(self, moves: Moves) -> None:
