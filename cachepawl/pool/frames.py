@@ -155,6 +155,8 @@ class FrameAllocator:
             return None
         runs: list[tuple[int, int]] = []
         missing = count - self._from_reservation(row, count, runs)
+        if missing >= self.pages_per_frame:
+            missing -= self._whole_frames(missing, runs)
         while missing > 0:
             first, got = self._next_run(row, missing, reserve)
             runs.append((first, got))
@@ -163,8 +165,25 @@ class FrameAllocator:
         self._note_stranded()
         return Runs(runs)
 
+    def _whole_frames(self, count: int, runs: list[tuple[int, int]]) -> int:
+        """Free frames for as much of `count` as fills them, lowest first; returns the pages.
+
+        `_next_run` would do the same: no partly filled frame has so many pages.
+        """
+        full = self.pages_per_frame
+        whole = min(count // full, len(self._free))
+        for _ in range(whole):
+            frame = self._take(0, KV)
+            self._used[frame] = self._all
+            self._count[frame] = self._pinned[frame] = full
+            runs.append((frame * full, full))
+        self.kv_pages += whole * full
+        self.pinned_pages += whole * full
+        self.pinned_frames += whole
+        return whole * full
+
     def _note_stranded(self) -> None:
-        stranded = self.stranded_pages
+        stranded = self.kv_frames * self.pages_per_frame - self.kv_pages
         if stranded > self.counters.peak_stranded_pages:
             self.counters.peak_stranded_pages = stranded
 
@@ -223,10 +242,10 @@ class FrameAllocator:
 
     def _next_run(self, row: int, count: int, reserve: int) -> tuple[int, int]:
         """One more run for the row, as long as possible up to `count`, and its reservation."""
-        frame, at = self._place(count, reserve)
+        frame, at = self._place(count, reserve) if count <= self.pages_per_frame else (-1, -1)
         if frame < 0:
             if self._free:
-                frame, at = self._take(self._free[0], KV), 0
+                frame, at = self._take(0, KV), 0
                 got = min(count, self.pages_per_frame)
             else:
                 if not self._partial:
@@ -237,18 +256,21 @@ class FrameAllocator:
         else:
             got = count
         self._use(frame, at, got)
-        self._refile(frame)
+        extra = 0
         if reserve and got == count:
-            open_mask = self._all & ~(self._used[frame] | self._held[frame])
-            extra = min(reserve, run_length(open_mask, at + got))
-            if extra:
-                self._hold(row, frame, at + got, extra)
+            extra = min(reserve, run_length(self.unreserved_mask(frame), at + got))
+        if extra:
+            self._hold(row, frame, at + got, extra)
+        else:
+            self._refile(frame)
         return frame * self.pages_per_frame + at, got
 
     def _place(self, count: int, reserve: int) -> tuple[int, int]:
         """The fullest frames with room enough, a few of them: a run long enough, or (-1, -1)."""
         for wanted in (count + reserve, count) if reserve else (count,):
             # Key -taken: from here on a frame has `wanted` open pages, if maybe not in one run.
+            if wanted > self.pages_per_frame:
+                continue
             start = self._partial.bisect_left((wanted - self.pages_per_frame, 0))
             for _, frame in self._partial.islice(start, start + SCAN):
                 at = first_run(self._all & ~(self._used[frame] | self._held[frame]), wanted)
@@ -468,7 +490,7 @@ class FrameAllocator:
         if count > self.available_states:
             self.counters.state_refusals += 1
             return None
-        slots = tuple(self._take(self._free[-1], STATE) for _ in range(count))
+        slots = tuple(self._take(-1, STATE) for _ in range(count))
         self.states += count
         self.counters.states_handed += count
         self.counters.peak_states = max(self.counters.peak_states, self.states)
@@ -485,13 +507,15 @@ class FrameAllocator:
 
     # -- frames -----------------------------------------------------------------
 
-    def _take(self, frame: int, kind: int) -> int:
-        self._free.remove(frame)
+    def _take(self, end: int, kind: int) -> int:
+        """The lowest free frame (`end` 0) or the highest (-1), for a kind."""
+        frame: int = self._free.pop(end)
         self.kind[frame] = kind
         last, self._last_kind[frame] = self._last_kind[frame], kind
         if kind == KV:
             self.kv_frames += 1
-            self.counters.peak_kv_frames = max(self.counters.peak_kv_frames, self.kv_frames)
+            if self.kv_frames > self.counters.peak_kv_frames:
+                self.counters.peak_kv_frames = self.kv_frames
             if last == STATE:
                 self.counters.state_to_kv += 1
                 self.turned_to_kv.append(frame)

@@ -119,7 +119,10 @@ class PageReferences:
     def own_pages(self, row: int) -> int:
         """Pages that the row holds outside the tree."""
         entry = self.rows[row]
-        return entry.count - entry.shared - sum(b - a for a, b in entry.released)
+        own = entry.count - entry.shared
+        for start, stop in entry.released:
+            own -= stop - start
+        return own
 
     def publish(self, row: int, canonical: Runs, duplicates: Runs) -> None:
         """The row's first `len(canonical)` pages are the tree's from now on.
@@ -146,7 +149,10 @@ class PageReferences:
         stop = min(stop, entry.count)
         if start >= stop:
             return
-        if start < entry.shared or any(a < stop and start < b for a, b in entry.released):
+        released = entry.released
+        if start < entry.shared or (
+            released and any(a < stop and start < b for a, b in released)
+        ):
             raise DoubleFree(
                 f"row {row}: pages [{start}, {stop}) are not its own to free: the tree has "
                 f"[0, {entry.shared}), freed before: {entry.released}"
