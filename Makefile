@@ -6,7 +6,7 @@ WORKERS ?= 2
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve test check bench stress clean
+.PHONY: help setup demo serve test check bench bench-capacity stress clean
 
 help:  ## what there is to make
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -36,6 +36,9 @@ check: setup  ## format, lint, types, import directions
 
 bench: setup  ## tree and allocator operations beside SGLang's own
 	$(BIN)/python -m benchmarks.run
+
+bench-capacity: setup  ## live bytes and moved bytes beside other ways to share memory
+	$(BIN)/python -m benchmarks.capacity.run
 
 stress: setup  ## the full matrices and long random runs
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --timeout 3000

@@ -24,11 +24,14 @@ class Played(NamedTuple):
 
 
 def play(layout: Layout, requests: Iterable[Arrival], budget: int, *, keep: bool) -> Played:
-    """Admit in order as much as there is room for, then one page for everyone, and again."""
+    """Admit in order as much as there is room for, then one page for everyone, and again.
+
+    Ends when all have ended.  AssertionError for a deadlock.
+    """
     waiting = deque(requests)
     left: dict[int, int] = {}
     live = steps = idle = in_a_row = 0
-    while waiting:
+    while waiting or left:
         while waiting and layout.admit(waiting[0], sum(left.values())):
             request = waiting.popleft()
             left[request.number] = request.answer

@@ -54,15 +54,15 @@ def measure(name: str, budget: int, note: Callable[[str], None]) -> Iterator[tup
     """The cells of one model."""
     geometry = geometry_from_spec(preset(name).spec(), PAGE)
     at_once = {n: requests_at_once(geometry, budget, n) for n in (SHORT, LONG)}
+    requests = list(arrivals(PAGE, at_once))
     for workload, keep in WORKLOADS.items():
-        requests = list(arrivals(PAGE, at_once))
 
-        def cell(layout: Layout) -> Cell:
+        def cell(layout: Layout, workload: str = workload, keep: bool = keep) -> Cell:
             note(f"{name}: {workload}, {layout.name}")
-            played = play(layout, requests, budget, keep=keep)  # noqa: B023 - called at once
+            played = play(layout, requests, budget, keep=keep)
             return {
                 "geometry": name,
-                "workload": workload,  # noqa: B023
+                "workload": workload,
                 "policy": layout.name,
                 "live_fraction": round(played.live_fraction, 5),
                 "bytes_moved": layout.bytes_moved,
@@ -73,7 +73,7 @@ def measure(name: str, budget: int, note: Callable[[str], None]) -> Iterator[tup
             layout = make()
             yield cell(layout), layout
         splits = [static(geometry, budget, share) for share in SHARES]
-        serving = [s for s in splits if requests_fit(s, requests)]
+        serving = [split for split in splits if all(split.serves(r) for r in requests)]
         yield max(((cell(s), s) for s in serving), key=lambda pair: pair[0]["live_fraction"])
 
 
@@ -83,9 +83,10 @@ def requests_at_once(geometry: Geometry, budget: int, context: int) -> int:
     return budget // one
 
 
-def requests_fit(split: Any, requests: list[Any]) -> bool:
-    """Whether the split serves every single request at all."""
-    return all(split.serves(request) for request in requests)
+def times_of(layout: Evacuating) -> dict[str, int]:
+    """CPU time of its bursts, in µs."""
+    times = sorted(round(seconds * 1e6) for seconds in layout.decisions)
+    return {"bursts": len(times), "median_us": times[len(times) // 2], "longest_us": times[-1]}
 
 
 def missed(cells: list[Cell], frame_bytes: dict[str, int]) -> list[str]:
@@ -108,9 +109,9 @@ def missed(cells: list[Cell], frame_bytes: dict[str, int]) -> list[str]:
     return out
 
 
-def show(console: Console, cells: list[Cell]) -> None:
+def show(console: Console, cells: list[Cell], budget: int) -> None:
     """The table that people read."""
-    table = Table(title=f"{BUDGET >> 30} GiB, page {PAGE}", title_justify="left")
+    table = Table(title=f"{budget / 2**30:g} GiB, page {PAGE}", title_justify="left")
     for heading in ("model", "workload", "policy", "live", "of fluid", "moved GiB", "burst MiB"):
         table.add_column(heading, justify="left" if heading == "policy" else "right")
     ideal = {(c["geometry"], c["workload"]): c["live_fraction"] for c in cells
@@ -132,24 +133,28 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser.parse_args(argv)
     budget = int(options.gib * 2**30)
     cells: list[Cell] = []
-    decisions: dict[str, float] = {}
+    decisions: list[dict[str, Any]] = []
     frame_bytes: dict[str, int] = {}
     with Console(stderr=True).status("playing") as status:
-        for name in options.model or MODELS:
-            for cell, layout in measure(preset(name).name, budget, status.update):
+        for model in options.model or MODELS:
+            name = preset(model).name
+            frame_bytes[name] = geometry_from_spec(preset(name).spec(), PAGE).frame_bytes
+            for cell, layout in measure(name, budget, status.update):
                 cells.append(cell)
-                if isinstance(layout, Frames) and layout.decisions:
-                    worst = f"{cell['geometry']}, {cell['workload']}"
-                    decisions[worst] = round(max(layout.decisions) * 1e6)
-            geometry = geometry_from_spec(preset(name).spec(), PAGE)
-            frame_bytes[preset(name).name] = geometry.frame_bytes
+                if isinstance(layout, Evacuating) and layout.decisions:
+                    where = {key: cell[key] for key in ("geometry", "workload")}
+                    decisions.append(where | times_of(layout))
     options.out.mkdir(parents=True, exist_ok=True)
-    found = {"cells": cells, "worst_decision_us": decisions, "budget": budget}
+    found = {"cells": cells, "decisions": decisions, "budget_bytes": budget}
     (options.out / "capacity.json").write_text(json.dumps(found, indent=1) + "\n")
     console = Console(width=None if sys.stdout.isatty() else 120)
-    show(console, cells)
-    for where, us in decisions.items():
-        console.print(f"longest decision: {where}: {us} µs")
+    show(console, cells, budget)
+    for row in decisions:
+        console.print(
+            f"{row['geometry']}, {row['workload']}: {row['bursts']} bursts, decided in "
+            f"{row['median_us']} µs (median), {row['longest_us']} µs (longest)",
+            soft_wrap=True,
+        )
     failures = missed(cells, frame_bytes)
     for line in failures:
         console.print(f"target missed: {line}", soft_wrap=True)
