@@ -6,7 +6,7 @@ WORKERS ?= 2
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve test check bench bench-capacity stress clean
+.PHONY: help setup demo serve test test-gpu check bench bench-capacity bench-gpu stress clean
 
 help:  ## what there is to make
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -39,6 +39,12 @@ bench: setup  ## tree and allocator operations beside SGLang's own
 
 bench-capacity: setup  ## live bytes and moved bytes beside other ways to share memory
 	$(BIN)/python -m benchmarks.capacity.run
+
+test-gpu: setup  ## the kernels' tests, compiled, on a GPU
+	$(BIN)/python tests/kernels/on_gpu.py
+
+bench-gpu: setup  ## the kernels on a GPU: bandwidth, launches, attention over the arena's views
+	$(BIN)/python -m benchmarks.gpu.run
 
 stress: setup  ## the full matrices and long random runs
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --timeout 3000

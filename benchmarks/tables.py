@@ -37,7 +37,7 @@ def show_rows(console: Console, title: str, rows: Rows) -> None:
     for key in rows[0]:
         table.add_column(key, justify="right")
     for row in rows:
-        table.add_row(*(f"{value:,}" for value in row.values()))
+        table.add_row(*(v if isinstance(v, str) else f"{v:,}" for v in row.values()))
     console.print(table)
 
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from cachepawl.errors import ArgumentError, InvariantError, LockError, OutOfPages
-from cachepawl.evacuation import Carry, Evacuator, Way, nothing_to_carry
+from cachepawl.evacuation import Admission, Carry, Evacuator, nothing_to_carry
 from cachepawl.observe.counters import CacheCounters
 from cachepawl.policy.base import EvictionPolicy, Victim, evict
 from cachepawl.policy.lru import LRU, LRU_KV, LRU_STATE
@@ -22,6 +22,7 @@ from cachepawl.pool.frames import UNLIMITED, FrameAllocator
 from cachepawl.pool.geometry import Geometry
 from cachepawl.pool.references import PageReferences
 from cachepawl.tree import Lock, Match, Node, RadixTree
+from cachepawl.tree.ghosts import GHOST_TOKENS
 from cachepawl.types import Key, Runs
 
 MAX_RESERVE = 64
@@ -43,7 +44,8 @@ class HybridPrefixCache:
     """A prefix cache over one arena.
 
     `page_cap` and `state_cap` limit the pages and state slots in use at once.
-    `states_per_request` is how many slots a running request takes.
+    `states_per_request` is how many slots a running request takes.  `ghost_tokens`: how much
+    of what was evicted is remembered, for miss reasons.
     """
 
     def __init__(
@@ -54,6 +56,7 @@ class HybridPrefixCache:
         policy: EvictionPolicy = LRU,
         page_cap: int = UNLIMITED,
         state_cap: int = UNLIMITED,
+        ghost_tokens: int = GHOST_TOKENS,
     ) -> None:
         self.geometry = geometry
         self.states_per_request = states_per_request
@@ -65,7 +68,11 @@ class HybridPrefixCache:
             state_cap=state_cap,
         )
         self.refs = PageReferences(self.frames)
-        self.tree = RadixTree(geometry.page_tokens, has_states=geometry.state is not None)
+        self.tree = RadixTree(
+            geometry.page_tokens,
+            has_states=geometry.state is not None,
+            ghost_tokens=ghost_tokens,
+        )
         self.counters = CacheCounters()
         self.row_states = 0
         self.carry: Carry = nothing_to_carry
@@ -79,6 +86,10 @@ class HybridPrefixCache:
         `limit` caps the usable length (the last token of a prompt is always computed).
         """
         return self.tree.match(key, limit)
+
+    def touch(self, key: Key) -> None:
+        """Make the KV on a key's path the newest; states stay as they are."""
+        self.tree.touch(key)
 
     def lock(self, node: Node) -> Lock:
         """Keep the path's KV and the node's state until `unlock`."""
@@ -106,7 +117,7 @@ class HybridPrefixCache:
         pages = self.geometry.pages_of(tokens)
         return self.frames.fits(pages, states, self.tree.state_evictable)
 
-    def make_way(self, tokens: int, states: int) -> Way:
+    def make_way(self, tokens: int, states: int) -> Admission:
         """Move pinned pages together until `fits` holds, if it can hold; one burst a call.
 
             OPEN    `fits` holds; pages were moved only if it did not before
@@ -118,19 +129,19 @@ class HybridPrefixCache:
         way yet: whoever carries the bytes cannot know of it.
         """
         if self.fits(tokens, states):
-            return Way.OPEN
+            return Admission.OPEN
         pages, evictable = self.geometry.pages_of(tokens), self.tree.state_evictable
         if not self.frames.fits_packed(pages, states, evictable):
-            return Way.CLOSED
+            return Admission.CLOSED
         evacuator = Evacuator(self.tree, self.refs, self._evict_pages, MAX_RESERVE, self.carry)
         moved = evacuator.burst(self.frames.frames_to_unpin(states, evictable))
         if not moved:
             self.counters.evacuations_refused += 1
-            return Way.SOON
+            return Admission.SOON
         self.counters.evacuations += 1
         self.counters.evacuated_pages += moved
         self.counters.largest_evacuation = max(self.counters.largest_evacuation, moved)
-        return Way.OPEN if self.fits(tokens, states) else Way.SOON
+        return Admission.OPEN if self.fits(tokens, states) else Admission.SOON
 
     def _evict_pages(self, pages: int) -> int:
         return self.evict_tokens(pages * self.geometry.page_tokens) // self.geometry.page_tokens
@@ -145,6 +156,16 @@ class HybridPrefixCache:
         frames = self.geometry.usable_frames - self.states_per_request
         pages = min(frames * self.geometry.pages_per_frame, self.frames.page_cap)
         return pages * self.geometry.page_tokens
+
+    def answer_limit(self, prompt: int) -> int | None:
+        """Tokens of the longest answer to a prompt in an empty arena; None if it does not fit.
+
+        A request is admitted if its prompt, its answer and one page lie strictly below
+        what remains, so that much is kept free.
+        """
+        page = self.geometry.page_tokens
+        room = self.room_for_one_request() - self.geometry.pages_of(prompt) * page
+        return None if room < 2 * page else room - page - 1
 
     def make_room_for_pages(self, pages: int) -> bool:
         """Evict until `pages` are available; False, and nothing evicted, if they can't be.

@@ -31,12 +31,20 @@ class Options(BaseModel):
     """0 no checks, 1 counters at every step, 2 everything at every step."""
     split_prefill: bool = True
     """End a prefill chunk early where one more snapshot makes a later hit possible."""
+    map: bool = False
+    """Serve pictures of the cache at `/cachepawl/map`."""
     poison_freed: bool = False
     """Test option: fill every freed frame with NaN."""
     corrupt_restored_state: bool = False
     """Test option, a negative control: a hit restores a zeroed state."""
     decision_log: str | None = None
     """Test option: append every decision of the cache to this file."""
+    trace: str | None = None
+    """Record every call that changes the cache to this file."""
+    trace_mb: float = Field(default=1024.0, gt=0, allow_inf_nan=False)
+    """MiB of a file of the recording, after which the next one is begun."""
+    trace_salt: str | None = None
+    """Salt of the recording's hashes; None takes a random one."""
     allow_other_sglang: bool = False
     """Run although the SGLang version or the fingerprint of a patched target differs."""
 

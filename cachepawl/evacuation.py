@@ -27,7 +27,7 @@ from cachepawl.tree import Node, RadixTree
 from cachepawl.types import Runs
 
 
-class Way(Enum):
+class Admission(Enum):
     """Whether there is a way to admit a request."""
 
     OPEN = "it fits now, by eviction if need be"

@@ -7,7 +7,7 @@ from array import array
 
 from benchmarks.capacity.workload import STATES, Arrival
 from cachepawl.cache import HybridPrefixCache
-from cachepawl.evacuation import Way
+from cachepawl.evacuation import Admission
 from cachepawl.pool.geometry import Geometry
 from cachepawl.types import Key
 
@@ -78,4 +78,4 @@ class Evacuating(Frames):
         way = self.cache.make_way(tokens, STATES)
         if self.cache.counters.evacuations > before:
             self.decisions.append(time.thread_time() - start)
-        return way is Way.OPEN
+        return way is Admission.OPEN

@@ -9,7 +9,11 @@ import click
 from cachepawl import __version__
 
 COMMANDS = {
+    "diagnose-sglang": "What an SGLang server's memory holds, and what is wrong with its settings.",
     "diagnose-vllm": "What a vLLM cache plan reserves, fills and wastes.",
+    "plan": "What a model's cache holds on given GPUs: static split against one budget.",
+    "replay": "A trace through the cache that serves: hits, misses, memory, over time.",
+    "map": "Draw a cache, live or recorded: the tree, and the arena's frames by owner.",
     "info": "Versions and devices: what to put into a bug report.",
 }
 """Names and one-line helps; the command NAME is `command` in the module `cachepawl.cli.NAME`."""

@@ -55,7 +55,7 @@ def read_text(path: Path, most_bytes: int = MOST_BYTES) -> str:
         if size > most_bytes:
             raise InputError(f"{path}: more than {most_bytes} bytes; is this the right file?")
         parts.append(part)
-    return _decoded(b"".join(parts), str(path))
+    return text_of(b"".join(parts), str(path))
 
 
 def numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
@@ -63,24 +63,30 @@ def numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
 
     TruncatedInput, after the last whole line, for a compressed file that stops early.
     """
+    for number, raw in raw_lines(path):
+        yield number, text_of(raw, f"{path}:{number}")
+
+
+def raw_lines(path: Path) -> Iterator[tuple[int, bytes]]:
+    """As `numbered_lines`, not decoded: for readers that survive a line that is no text."""
     number, kept, size = 0, list[bytes](), 0
     for part in read_chunks(path):
         *ended, rest = part.split(b"\n")
         for line in ended:
             number += 1
             kept.append(line)
-            yield from _line(path, number, b"".join(kept))
+            yield from _line(number, b"".join(kept))
             kept, size = [], 0
         kept.append(rest)
         size += len(rest)
         if size > MOST_LINE:
             raise InputError(f"{path}:{number + 1}: a line of more than {MOST_LINE} bytes")
-    yield from _line(path, number + 1, b"".join(kept))
+    yield from _line(number + 1, b"".join(kept))
 
 
-def _line(path: Path, number: int, raw: bytes) -> Iterator[tuple[int, str]]:
+def _line(number: int, raw: bytes) -> Iterator[tuple[int, bytes]]:
     if raw.strip():
-        yield number, _decoded(raw, f"{path}:{number}").rstrip("\r")
+        yield number, raw.rstrip(b"\r")
 
 
 def read_chunks(path: Path) -> Iterator[bytes]:
@@ -134,7 +140,8 @@ def _unpacked(
         raise TruncatedInput(f"{path}: the {name} data ends too early; copy the file again")
 
 
-def _decoded(raw: bytes, where: str) -> str:
+def text_of(raw: bytes, where: str) -> str:
+    """The bytes as UTF-8; InputError names `where` they are from."""
     try:
         return raw.decode("utf-8")
     except UnicodeDecodeError as error:

@@ -1,1 +1,11 @@
-"""Eviction policies, one file each."""
+"""Eviction policies, one file each, and their names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from cachepawl.policy.base import EvictionPolicy
+from cachepawl.policy.lru import Lru
+
+POLICIES: dict[str, Callable[[], EvictionPolicy]] = {"lru": Lru}
+"""By name, a maker: each cache has a policy of its own, which may learn."""

@@ -128,5 +128,5 @@ def copy_pages(arena: Arena, src: Sequence[int], dst: Sequence[int]) -> None:
     `COPY_BYTES` is gathered and scattered: two launches.
     """
     index = torch.tensor([src, dst], dtype=torch.int64).to(arena.raw.device, non_blocking=True)
-    for part in index.split(max(1, COPY_BYTES // arena.geometry.page_bytes), dim=1):
+    for part in torch.split(index, max(1, COPY_BYTES // arena.geometry.page_bytes), dim=1):
         arena.pages[part[1]] = arena.pages[part[0]]

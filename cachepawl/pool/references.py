@@ -150,9 +150,7 @@ class PageReferences:
         if start >= stop:
             return
         released = entry.released
-        if start < entry.shared or (
-            released and any(a < stop and start < b for a, b in released)
-        ):
+        if start < entry.shared or (released and any(a < stop and start < b for a, b in released)):
             raise DoubleFree(
                 f"row {row}: pages [{start}, {stop}) are not its own to free: the tree has "
                 f"[0, {entry.shared}), freed before: {entry.released}"

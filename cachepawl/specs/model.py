@@ -124,6 +124,16 @@ class ModelSpec:
         """Matrix elements a token is multiplied with, head and embeddings left out."""
         return sum(layer.weights for layer in self.layers)
 
+    @cached_property
+    def _token_flops(self) -> int:
+        """FLOPs of a token that do not depend on the tokens before it."""
+        return 2 * self.weights + sum(state.scan_flops for state in self.states)
+
+    @cached_property
+    def _pair_flops(self) -> int:
+        """FLOPs of a (query, key) pair over all full attention layers."""
+        return sum(a.pair_flops for a in self.full_attention)
+
     def prefill_flops(self, tokens: int, prefix: int = 0) -> int:
         """FLOPs to prefill `tokens` tokens after `prefix` cached ones, all ranks together.
 
@@ -138,8 +148,7 @@ class ModelSpec:
         pairs = causal_pairs(tokens, prefix)
         seen = causal_pairs(tokens, prefix, self.window_tokens) if self.windows else 0
         return (
-            2 * self.weights * tokens
-            + pairs * sum(a.pair_flops for a in self.full_attention)
+            tokens * self._token_flops
+            + pairs * self._pair_flops
             + seen * sum(w.attention.pair_flops for w in self.windows)
-            + tokens * sum(state.scan_flops for state in self.states)
         )

@@ -135,6 +135,11 @@ class Trie:
         return self._clock
 
     @property
+    def serial(self) -> int:
+        """The latest serial given to a node; no later node gets one of these."""
+        return self._serial
+
+    @property
     def window_evictable(self) -> int:
         """Tokens of unlocked window KV."""
         return self.windows.evictable if self.windows is not None else 0

@@ -25,14 +25,14 @@ from sglang.srt.mem_cache.base_prefix_cache import (
 
 from cachepawl.cache import HybridPrefixCache
 from cachepawl.errors import InvariantError
+from cachepawl.snapshots import SnapshotPlan
 from cachepawl.tree import Lock, Miss, Node, Reason
 from cachepawl.types import Key, Runs, namespace_of
 from cachepawl_launch.decisions import DecisionLog
 from cachepawl_launch.indices import token_ids
 from cachepawl_launch.kv_events import published
-from cachepawl_launch.lookups import Lookup, Lookups
-from cachepawl_launch.snapshots import SnapshotPlan
-from cachepawl_launch.states import NoStates, make_handover
+from cachepawl_launch.lookups import Ending, Lookup, Lookups
+from cachepawl_launch.states import make_handover
 
 logger = logging.getLogger(__name__)
 
@@ -60,6 +60,7 @@ class CachepawlPrefixCache(BasePrefixCache):
         check_level: int,
         split_prefill: bool,
         decisions: DecisionLog | None = None,
+        lookups: Lookups | None = None,
     ) -> None:
         params = context.params
         self.req_to_token_pool = params.req_to_token_pool
@@ -72,9 +73,8 @@ class CachepawlPrefixCache(BasePrefixCache):
         self.handover = make_handover(
             self.cache, self.req_to_token_pool, extra_buffer=params.enable_mamba_extra_buffer
         )
-        splits = split_prefill and not isinstance(self.handover, NoStates)
-        self.plan = SnapshotPlan(self.handover.grid, splits)
-        self.lookups = Lookups()
+        self.plan = SnapshotPlan(self.handover.grid, split_prefill and self.supports_mamba())
+        self.lookups = lookups or Lookups()
         self._decisions = decisions
         self._latest: Lookup | None = None
         self._drop_prefix_of: str | None = None
@@ -116,7 +116,7 @@ class CachepawlPrefixCache(BasePrefixCache):
         if dropped:
             usable, node = 0, self.root_node
         kv_len = min(match.kv_len, limit)
-        branch = self.handover.branch_point(kv_len, usable)
+        branch = self.plan.branch_point(kv_len, usable) if self.supports_mamba() else None
         if req is not None:
             prompt = len(radix.token_ids)
             missed = [Miss(Reason.DROPPED, prompt, prompt)]
@@ -136,7 +136,7 @@ class CachepawlPrefixCache(BasePrefixCache):
         )
 
     def touch_prefix(self, key: Any) -> None:
-        self.cache.tree.touch(self._key(key.token_ids, key.extra_key, key.cache_salt))
+        self.cache.touch(self._key(key.token_ids, key.extra_key, key.cache_salt))
 
     def path_device_indices(self, node: Node) -> torch.Tensor:
         return self._indices(self.cache.tree.path_pages(node))
@@ -222,7 +222,7 @@ class CachepawlPrefixCache(BasePrefixCache):
             self.req_to_token_pool.free_mamba_cache(req)
         if req.rid == self._drop_prefix_of:
             self._drop_prefix_of = None
-        self.lookups.end(req.rid, self.cache.counters)
+        self.lookups.end(req.rid, self.cache.counters, _ending(req))
         self._log("release", checkpointed, self.cache.frames.kv_pages, self.cache.frames.states)
 
     # -- eviction ----------------------------------------------------------------------
@@ -333,6 +333,12 @@ class CachepawlPrefixCache(BasePrefixCache):
             c = self.cache.counters
             totals = (c.evicted_tokens, c.evicted_states, c.admissions_refused, c.evacuated_pages)
             self._decisions.write(*words, *totals)
+
+
+def _ending(req: Any) -> Ending:
+    reason = req.finished_reason
+    how = "retracted" if reason is None else str(reason.to_json()["type"])
+    return Ending(req.kv.req_pool_idx, req.cached_tokens, len(req.output_ids), how)
 
 
 def _merged(ranges: list[tuple[int, int]]) -> list[tuple[int, int]]:

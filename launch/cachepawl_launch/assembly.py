@@ -16,12 +16,14 @@ from sglang.srt.runtime_context import get_memory
 from cachepawl.cache import HybridPrefixCache
 from cachepawl.config import BACKEND, ENVIRONMENT, Options
 from cachepawl.errors import CachepawlError, ConfigError
-from cachepawl.policy.lru import LRU
+from cachepawl.policy import POLICIES
 from cachepawl.pool.arena import Arena
+from cachepawl_launch import map_order
 from cachepawl_launch.adapter import CachepawlPrefixCache
 from cachepawl_launch.decisions import DecisionLog
 from cachepawl_launch.evacuation import PageMover
 from cachepawl_launch.pools import ArenaHybridKVPool, ArenaMHAPool
+from cachepawl_launch.recorder import Recorder, records_here
 from cachepawl_launch.report import describe_cache
 from cachepawl_launch.request_pools import ArenaHybridRowPool, ArenaRowPool
 from cachepawl_launch.shapes import dtypes_of
@@ -29,7 +31,6 @@ from cachepawl_launch.sizing import ArenaSizer
 from cachepawl_launch.token_allocator import ArenaTokenAllocator
 
 logger = logging.getLogger(__name__)
-POLICIES = {"lru": LRU}
 
 
 class Assembly:
@@ -42,6 +43,7 @@ class Assembly:
         self.cache: HybridPrefixCache | None = None
         self.mover: PageMover | None = None
         self.tree_cache: CachepawlPrefixCache | None = None
+        self.recorder: Recorder | None = None
 
     # -- pools ------------------------------------------------------------------------
 
@@ -60,10 +62,13 @@ class Assembly:
         self.cache = HybridPrefixCache(
             size.geometry,
             states_per_request=size.states_per_request,
-            policy=POLICIES[self.options.policy],
+            policy=POLICIES[self.options.policy](),
             page_cap=size.page_cap,
             state_cap=size.state_cap,
         )
+        if self.options.trace is not None and records_here():
+            self.recorder = Recorder(self.cache)
+            self.cache = self.recorder.cache
         if self.options.poison_freed:
             if self.arena.raw.device.type != "cpu":
                 raise refuse("--cachepawl-poison-freed writes beside running kernels: CPU only")
@@ -137,7 +142,10 @@ class Assembly:
             check_level=self.options.check_level,
             split_prefill=self.options.split_prefill,
             decisions=DecisionLog(Path(f"{log}.{context.tp_rank}")) if log else None,
+            lookups=self.recorder.lookups if self.recorder else None,
         )
+        if self.recorder:
+            self.recorder.start(self.options, self.tree_cache, context)
         logger.info("cachepawl: tree, pools and patches are in use")
         return self.tree_cache
 
@@ -178,6 +186,12 @@ class Assembly:
     def describe(self, scheduler: Any) -> dict[str, Any] | None:
         """The `cachepawl` section of `/server_info`."""
         return None if self.tree_cache is None else describe_cache(self.tree_cache)
+
+    def draw_map(self, request_id: str | None) -> dict[str, Any] | None:
+        """A picture of the cache, if maps are served and the request orders one."""
+        if self.cache is None or not self.options.map:
+            return None
+        return map_order.draw(self.cache, request_id)
 
 
 def _pool_class(arena: Arena) -> type[ArenaMHAPool]:

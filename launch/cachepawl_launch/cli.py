@@ -17,10 +17,12 @@ from typing import Any
 from rich.console import Console
 
 from cachepawl import __version__
-from cachepawl.config import BACKEND, ENVIRONMENT, Options, make_options
+from cachepawl.config import BACKEND, ENVIRONMENT
 from cachepawl.errors import CachepawlError, ConfigError
+from cachepawl.record.parts import check_folder
 from cachepawl_launch.cpu.flags import platform_args, serve_env
 from cachepawl_launch.cpu.platform_name import PLATFORM_NAME
+from cachepawl_launch.flags import flag_names, options_of, parser, split_flags
 
 PLUGIN = "cachepawl"
 USAGE_ERROR = 2
@@ -39,103 +41,6 @@ def main(argv: Sequence[str]) -> int:
         return USAGE_ERROR
 
 
-# -- flags ----------------------------------------------------------------------------
-
-
-def parser() -> argparse.ArgumentParser:
-    """Our flags; everything else is SGLang's."""
-    p = argparse.ArgumentParser(
-        prog="python -m cachepawl.launch_server",
-        description="SGLang's server with cachepawl's tree and arena. Takes every flag of "
-        "`python -m sglang.launch_server`, and:",
-        add_help=False,
-        allow_abbrev=False,
-        exit_on_error=False,
-    )
-    p.add_argument("-h", "--help", action="store_true", help="this, then SGLang's flags")
-    p.add_argument(
-        "--cachepawl-device-gb",
-        type=float,
-        metavar="GB",
-        help="bytes of the arena, in GiB, exactly (default: what --mem-fraction-static leaves)",
-    )
-    p.add_argument("--cachepawl-policy", default="lru", metavar="NAME", help="eviction policy: lru")
-    p.add_argument(
-        "--cachepawl-check-level",
-        type=int,
-        default=0,
-        metavar="N",
-        help="0 no checks, 1 counters every step, 2 everything every step (slow)",
-    )
-    p.add_argument(
-        "--cachepawl-no-split-prefill",
-        action="store_true",
-        help="never end a prefill chunk early to take one more snapshot",
-    )
-    p.add_argument(
-        "--cachepawl-dry-run", action="store_true", help="print what the budget holds, and stop"
-    )
-    p.add_argument(
-        "--cachepawl-cpu",
-        action="store_true",
-        help="serve without a GPU, with slow reference kernels: tests, demos, laptops",
-    )
-    p.add_argument(
-        "--cachepawl-allow-other-sglang",
-        action="store_true",
-        help="run although SGLang's version or a patched source is not the known one",
-    )
-    tests = p.add_argument_group("for tests")
-    tests.add_argument(
-        "--cachepawl-poison-freed",
-        action="store_true",
-        help="fill freed frames with NaN (CPU only)",
-    )
-    tests.add_argument(
-        "--cachepawl-corrupt-restored-state",
-        action="store_true",
-        help="negative control: a hit restores a wrong state",
-    )
-    tests.add_argument(
-        "--cachepawl-decision-log", metavar="FILE", help="append every decision to FILE.RANK"
-    )
-    return p
-
-
-def split_flags(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
-    """Our flags, and the rest for SGLang; ConfigError for a misspelt flag of ours."""
-    try:
-        ours, theirs = parser().parse_known_args(list(argv))
-    except argparse.ArgumentError as error:
-        raise ConfigError(f"{error}; see --help") from None
-    for word in theirs:
-        if word.startswith("--cachepawl"):
-            known = sorted(
-                f for f in parser()._option_string_actions if f.startswith("--cachepawl")
-            )
-            raise ConfigError(f"unknown flag {word.split('=')[0]}; known: {', '.join(known)}")
-    return ours, theirs
-
-
-def flag_names(words: Sequence[str]) -> set[str]:
-    """The flags among command-line words, without their values."""
-    return {word.split("=")[0] for word in words if word.startswith("--")}
-
-
-def options_of(ours: argparse.Namespace) -> Options:
-    """The validated options; ConfigError names the flag and the value."""
-    return make_options(
-        device_gb=ours.cachepawl_device_gb,
-        policy=ours.cachepawl_policy,
-        check_level=ours.cachepawl_check_level,
-        split_prefill=not ours.cachepawl_no_split_prefill,
-        poison_freed=ours.cachepawl_poison_freed,
-        corrupt_restored_state=ours.cachepawl_corrupt_restored_state,
-        decision_log=ours.cachepawl_decision_log,
-        allow_other_sglang=ours.cachepawl_allow_other_sglang,
-    )
-
-
 def _help() -> int:
     parser().print_help()
     print("\nSGLang's flags follow.\n")
@@ -152,6 +57,10 @@ def _help() -> int:
 def prepare_environment(ours: argparse.Namespace) -> None:
     """Set what children inherit; ConfigError when they could not load the plugin."""
     options = options_of(ours)
+    if options.trace is not None:
+        check_folder(Path(options.trace))
+    elif options.trace_salt is not None:
+        raise ConfigError("--cachepawl-trace-salt: nothing is recorded; give --cachepawl-trace too")
     if ours.cachepawl_cpu:
         os.environ.update(serve_env())
     allowed = os.environ.get("SGLANG_PLUGINS", "")
@@ -195,6 +104,7 @@ def _launch(ours: argparse.Namespace, theirs: list[str]) -> int:
     from sglang.srt.arg_groups.overrides import resolving_view
     from sglang.srt.plugins import load_plugins
 
+    from cachepawl_launch import map_route
     from cachepawl_launch.install import check_sglang
     from cachepawl_launch.preview import preview, show
     from cachepawl_launch.refusals import notices, refuse_flags
@@ -211,6 +121,8 @@ def _launch(ours: argparse.Namespace, theirs: list[str]) -> int:
         server_args.resolve_once()
     view = resolving_view(server_args)
     refuse_flags(view, BACKEND)  # as resolved
+    if options.map:
+        map_route.refuse_processes(view)
     for line in notices(view, flag_names(theirs)):
         console.print(f"cachepawl: {line}")
     if not ours.cachepawl_dry_run:
@@ -219,7 +131,11 @@ def _launch(ours: argparse.Namespace, theirs: list[str]) -> int:
         capacity = preview(server_args, view, options)
     console.print(f"cachepawl {__version__}")
     show(capacity, console)
-    return 0 if ours.cachepawl_dry_run else _run(server_args)
+    if ours.cachepawl_dry_run:
+        return 0
+    if options.map:
+        map_route.add()
+    return _run(server_args)
 
 
 def _parse(theirs: list[str], cpu: bool) -> Any:

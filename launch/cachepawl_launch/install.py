@@ -67,7 +67,7 @@ def install(options: Options) -> Assembly:
     init_pools.install(assembly.substitutes, assembly.check_pools)
     allocation.install(assembly.before_decode, assembly.after_allocation)
     forward_start.install(assembly.start_forward)
-    internal_state.install(assembly.describe)
+    internal_state.install(assembly.describe, assembly.draw_map)
     beam_search.install()
 
     def make_tree_cache(context: Any) -> CachepawlPrefixCache:

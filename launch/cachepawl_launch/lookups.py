@@ -23,6 +23,18 @@ class Lookup(NamedTuple):
     """Why `prompt - usable` tokens have to be computed."""
 
 
+class Ending(NamedTuple):
+    """How a request gave its row back."""
+
+    row: int
+    cached: int
+    """Cached tokens as SGLang reports them."""
+    answered: int
+    """Tokens of its answer so far."""
+    how: str
+    """SGLang's reason, or "retracted"."""
+
+
 class Lookups:
     """The latest match of every request that waits or runs, and of those that just ended."""
 
@@ -40,11 +52,13 @@ class Lookups:
         if len(self._open) > WAITING_KEPT:
             self._open.popitem(last=False)
 
-    def end(self, rid: str, counters: CacheCounters) -> None:
-        """The request gave its row back: count what its match was worth."""
+    def end(self, rid: str, counters: CacheCounters, ending: Ending) -> None:
+        """The request gives its row back: count what its match was worth."""
         lookup = self._open.pop(rid, None)
-        if lookup is None:
-            return
+        if lookup is not None:
+            self._count(lookup, counters)
+
+    def _count(self, lookup: Lookup, counters: CacheCounters) -> None:
         self.ended.append(lookup)
         counters.lookups += 1
         counters.prompt_tokens += lookup.prompt

@@ -5,7 +5,7 @@ can empty, a new request also takes state slots, each a whole frame, and a frame
 one pinned page is no room for a state.  `HybridPrefixCache.fits` counts both, and where
 packing pinned pages would make room, `make_way` does so before the request is refused.
 
-Where a chunk ends is decided here too: on the grid (`SnapshotPlan`).
+Where a chunk ends is decided here too: on the grid (`cachepawl.snapshots`).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 
 from sglang.srt.mem_cache.prefill_budget import PrefillBudget
 
-from cachepawl.evacuation import Way
+from cachepawl.evacuation import Admission
 
 NOT_IN_THIS_PASS = (True, 0)
 """Admitted with a chunk of no tokens: SGLang ends the pass there and asks again in the next.
@@ -53,9 +53,9 @@ class ArenaPrefillBudget(PrefillBudget):
         pending = self.total_offset - self.pending_states * self.frame_tokens
         tokens = total_tokens - states * self.frame_tokens + pending
         way = self._way(int(tokens) + 1, states + self.pending_states)
-        if way is Way.SOON:
+        if way is Admission.SOON:
             return NOT_IN_THIS_PASS
-        if way is Way.CLOSED:
+        if way is Admission.CLOSED:
             self.cache.counters.admissions_refused += 1
             self.tree_cache.refused(nothing_pending=self.current_offset == 0)
             return False, None
@@ -69,14 +69,14 @@ class ArenaPrefillBudget(PrefillBudget):
         self.unfinished = True
         return True, stop
 
-    def _way(self, tokens: int, states: int) -> Way:
+    def _way(self, tokens: int, states: int) -> Admission:
         """Whether there is room, moving at most one burst of pages in a pass."""
         if self.cache.fits(tokens, states):
-            return Way.OPEN
+            return Admission.OPEN
         if self.evacuated:
-            return Way.SOON
+            return Admission.SOON
         way = self.cache.make_way(tokens, states)
-        self.evacuated = way is not Way.CLOSED
+        self.evacuated = way is not Admission.CLOSED
         return way
 
     def _cut(self, room: int) -> int:

@@ -24,9 +24,9 @@ from cachepawl.errors import ConfigError
 from cachepawl.pool.capacity import Capacity
 from cachepawl.pool.frames import UNLIMITED
 from cachepawl.pool.geometry import Geometry, require_room_for_one
-from cachepawl_launch.headers import weight_bytes
+from cachepawl.pool.sizing import caps, useful_bytes
+from cachepawl.specs.headers import weight_bytes
 from cachepawl_launch.shapes import geometry_of, states_per_request
-from cachepawl_launch.sizing import caps, useful_bytes
 
 _KV_DTYPES = {
     "bf16": torch.bfloat16,

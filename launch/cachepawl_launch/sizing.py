@@ -10,14 +10,12 @@ from sglang.srt.model_executor.pool_configurator import MemoryPoolConfig
 from sglang.srt.runtime_context import get_context, get_schedule
 
 from cachepawl.config import Options
-from cachepawl.errors import ConfigError
 from cachepawl.pool.capacity import CONTEXTS, Capacity
-from cachepawl.pool.frames import UNLIMITED
 from cachepawl.pool.geometry import Geometry, require_room_for_one
+from cachepawl.pool.sizing import caps, request_limit, token_limit, useful_bytes
 from cachepawl_launch.shapes import geometry_of_configurator, states_per_request
 
 logger = logging.getLogger(__name__)
-MOST_REQUESTS = 4096
 
 
 class ArenaSize(NamedTuple):
@@ -58,9 +56,7 @@ class ArenaSizer:
         if geometry.state is not None:
             get_context().override("cachepawl.arena", max_mamba_cache_size=geometry.usable_frames)
         config = MemoryPoolConfig(
-            max_total_num_tokens=min(
-                geometry.usable_frames * geometry.tokens_per_frame, page_cap * geometry.page_tokens
-            ),
+            max_total_num_tokens=token_limit(geometry, page_cap),
             max_running_requests=request_limit(
                 geometry, states, schedule.max_running_requests, configurator.attn_dp_size
             ),
@@ -68,43 +64,6 @@ class ArenaSizer:
         )
         logger.info("%s", describe(self.size, config.max_running_requests))
         return config
-
-
-def caps(
-    shapes: Geometry, states: int, max_tokens: int | None, max_states: int | None
-) -> tuple[int, int]:
-    """Pages and states at most, from --max-total-tokens and --max-mamba-cache-size.
-
-    ConfigError for a cap that not even one request, which takes `states`, fits under.
-    """
-    if shapes.state is not None and max_states is not None and max_states < states:
-        raise ConfigError(
-            f"--max-mamba-cache-size {max_states}: a request takes {states} state slots; give at "
-            f"least {states}, or drop the flag"
-        )
-    if max_tokens is not None and max_tokens < 2 * shapes.page_tokens:
-        raise ConfigError(
-            f"--max-total-tokens {max_tokens}: a request takes at least two pages of "
-            f"{shapes.page_tokens} tokens; give at least {2 * shapes.page_tokens}"
-        )
-    pages = UNLIMITED if max_tokens is None else max(1, max_tokens // shapes.page_tokens)
-    return pages, UNLIMITED if max_states is None or not shapes.state else max_states
-
-
-def useful_bytes(shapes: Geometry, page_cap: int, state_cap: int) -> int:
-    """Bytes beyond which the caps leave the arena no use for more; UNLIMITED without caps."""
-    states = state_cap if shapes.state else 0
-    if UNLIMITED in (page_cap, states):
-        return UNLIMITED
-    return (1 + states + -(-page_cap // shapes.pages_per_frame)) * shapes.frame_bytes
-
-
-def request_limit(geometry: Geometry, states: int, wanted: int | None, data_parallel: int) -> int:
-    """Requests at once: as wanted, at most what the bytes hold at one page each."""
-    pages = geometry.usable_frames * geometry.pages_per_frame
-    by_bytes = pages // (states * geometry.pages_per_frame + 1)
-    limit = MOST_REQUESTS if wanted is None else max(1, wanted // data_parallel)
-    return max(1, min(limit, by_bytes))
 
 
 def describe(size: ArenaSize, requests: int | None) -> str:

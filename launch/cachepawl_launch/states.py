@@ -51,9 +51,6 @@ class StateHandover(Protocol):
     def settle(self, req: Any, offer: Offer, taken: bool) -> None:
         """After it: `taken` says whether the tree owns `offer.slot` now."""
 
-    def branch_point(self, kv_len: int, usable: int) -> int | None:
-        """The deepest depth beyond `usable` where KV is cached and a snapshot could be."""
-
 
 class NoStates:
     """Pure attention: KV alone, at any page."""
@@ -66,20 +63,12 @@ class NoStates:
     def settle(self, req: Any, offer: Offer, taken: bool) -> None:
         """A request without states leaves none."""
 
-    def branch_point(self, kv_len: int, usable: int) -> int | None:
-        return None
-
 
 class _States:
     def __init__(self, cache: HybridPrefixCache, pool: Any, grid: int) -> None:
         self.cache = cache
         self.pool = pool
         self.grid = grid
-
-    def branch_point(self, kv_len: int, usable: int) -> int | None:
-        # From `usable`, which need not be on the grid itself: snapshots are so many steps on.
-        steps = (kv_len - usable) // self.grid
-        return usable + steps * self.grid if steps > 0 else None
 
     def _spare(self) -> int | None:
         slots = self.cache.try_states(1)

@@ -242,16 +242,9 @@ class ArenaTokenAllocator(BaseTokenToKVPoolAllocator):
         sliding_window_size: int | None,
         chunk_size: int | None,
     ) -> int | None:
-        """Clip an answer to what the empty arena holds; None when the prompt does not fit.
-
-        SGLang admits a request whose prompt, answer and one page lie strictly below
-        what remains, so that much is kept free here.
-        """
-        page = self.page_size
-        room = self.cache.room_for_one_request() - self.cache.geometry.pages_of(input_tokens) * page
-        if room < 2 * page:
-            return None
-        return max(0, min(max_new_tokens, room - page - 1))
+        """Clip an answer to what the empty arena holds; None when the prompt does not fit."""
+        most = self.cache.answer_limit(input_tokens)
+        return None if most is None else max(0, min(max_new_tokens, most))
 
     # -- looking --------------------------------------------------------------------
 

@@ -41,6 +41,11 @@ KNOWN: dict[str, str] = {
     f"{_MEM}.prefill_budget.PrefillBudget": "d1646cc8afa5f4ef",
     f"{_MANAGERS}.schedule_policy.PrefillAdder": "dd9e7e7b22075718",
     f"{_MANAGERS}.schedule_batch.ReqKvInfo": "bf2c7c2ba733774a",
+    f"{_MANAGERS}.io_struct.GetInternalStateReq": "78aa4cfd47faa1ab",
+    f"{_MANAGERS}.tokenizer_control_mixin.TokenizerControlMixin.get_internal_state": (
+        "18f92e22c53325fb"
+    ),
+    "sglang.srt.utils.auth.decide_request_auth": "5ab183cd18ad6134",
 }
 
 

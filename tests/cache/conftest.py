@@ -25,7 +25,7 @@ from hypothesis.stateful import (
 
 from cachepawl.cache import HybridPrefixCache
 from cachepawl.errors import DoubleFree, InvariantError, LockError, OutOfPages
-from cachepawl.evacuation import Evacuated, Way
+from cachepawl.evacuation import Admission, Evacuated
 from cachepawl.pool.evacuation import BURST_FRAMES
 from cachepawl.pool.frames import UNLIMITED
 from cachepawl.pool.geometry import Geometry, KvShape, StateShape
@@ -255,17 +255,17 @@ class ServerMachine(RuleBasedStateMachine):
         """Asked step by step, as a server does: what fits after packing gets its way soon."""
         cache, counters = self.cache, self.cache.counters
         fits, packed = cache.fits(tokens, states), self.packed(tokens, states)
-        before, way = self.picture(), Way.SOON
+        before, way = self.picture(), Admission.SOON
         for _ in range(cache.frames.num_frames):
             moved = -counters.evacuated_pages
             way = cache.make_way(tokens, states)
             moved += counters.evacuated_pages
             assert moved <= BURST_FRAMES * cache.frames.pages_per_frame
-            assert moved > 0 if way is Way.SOON else moved == 0 or not fits
+            assert moved > 0 if way is Admission.SOON else moved == 0 or not fits
             self.all_is_well()
-            if way is not Way.SOON:
+            if way is not Admission.SOON:
                 break
-        assert way is (Way.OPEN if packed else Way.CLOSED)
+        assert way is (Admission.OPEN if packed else Admission.CLOSED)
         assert cache.fits(tokens, states) == packed
         if fits or not packed:
             assert self.picture() == before

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cachepawl.cache import HybridPrefixCache
-from cachepawl.evacuation import Evacuated, Way
+from cachepawl.evacuation import Admission, Evacuated
 from cachepawl.pool.evacuation import BURST_FRAMES
 from cachepawl.pool.geometry import Geometry, KvShape, StateShape
 from cachepawl.tree import Lock
@@ -58,7 +58,7 @@ def test_one_survivor_of_a_full_arena(rows: int, pages: int) -> None:
         crowd.finish(row)
     assert cache.frames.pinned_frames > 1
     assert not cache.fits(0, frames - 1)
-    assert cache.make_way(0, frames - 1) is Way.OPEN
+    assert cache.make_way(0, frames - 1) is Admission.OPEN
     assert cache.frames.available_states == frames - 1
     assert cache.counters.evacuations == 1
     assert cache.counters.evacuated_pages < pages
@@ -73,11 +73,11 @@ def test_a_burst_is_two_frames_and_the_rest_comes_later() -> None:
     moved: list[int] = []
     cache.carry = lambda done: moved.append(done.moves.pages)
     asked = 0
-    while (way := cache.make_way(0, 20)) is Way.SOON:
+    while (way := cache.make_way(0, 20)) is Admission.SOON:
         asked += 1
         cache.check(2)
         assert asked < 40
-    assert way is Way.OPEN
+    assert way is Admission.OPEN
     assert cache.frames.pinned_frames == 20
     assert len(moved) > 2
     assert max(moved) <= BURST_FRAMES * 50
@@ -90,9 +90,9 @@ def test_not_before_eviction_alone_is_not_enough() -> None:
     Crowd(cache, 2, 1)
     cache.publish(0, Key(array("q", [7]).tobytes()), 1, None)
     cache.carry = lambda done: pytest.fail("nothing has to move")
-    assert cache.make_way(0, 3) is Way.OPEN  # one frame has a pinned page
-    assert cache.make_way(12, 1) is Way.CLOSED
-    assert cache.make_way(0, 4) is Way.CLOSED
+    assert cache.make_way(0, 3) is Admission.OPEN  # one frame has a pinned page
+    assert cache.make_way(12, 1) is Admission.CLOSED
+    assert cache.make_way(0, 4) is Admission.CLOSED
     assert cache.counters.evacuations == 0
 
 
@@ -112,7 +112,7 @@ def test_only_pinned_pages_are_moved_and_the_oldest_makes_room() -> None:
     assert cache.frames.pinned_frames == cache.frames.kv_frames == 4
     done: list[Evacuated] = []
     cache.carry = done.append
-    assert cache.make_way(0, 1) is Way.OPEN
+    assert cache.make_way(0, 1) is Admission.OPEN
     assert [batch.moves.pages for batch in done] == [1]
     # The oldest lies in the frame that is left; then twice as many go.
     assert cache.counters.evicted_tokens == 3
@@ -142,7 +142,7 @@ def side_by_side(pages: int) -> HybridPrefixCache:
 def test_a_row_that_is_ending_is_passed_over() -> None:
     cache = side_by_side(2)
     cache.release(0, 1, 2)
-    assert cache.make_way(0, 1) is Way.OPEN
+    assert cache.make_way(0, 1) is Admission.OPEN
     assert [cache.frames.pinned_in(frame) for frame in (1, 2, 3)] == [1, 0, 4]
     cache.check(2)
 
@@ -151,11 +151,11 @@ def test_pages_of_a_transfer_stay_and_admission_waits_for_its_end() -> None:
     cache = side_by_side(1)
     for row in (0, 1):
         cache.frames.hold_still(cache.refs.pages(row, 0, 1))
-    assert cache.make_way(0, 2) is Way.CLOSED
-    assert cache.make_way(0, 1) is Way.OPEN
+    assert cache.make_way(0, 2) is Admission.CLOSED
+    assert cache.make_way(0, 1) is Admission.OPEN
     assert [cache.frames.pinned_in(frame) for frame in (1, 2, 3)] in ([2, 1, 0], [1, 2, 0])
     cache.frames.let_go(cache.refs.pages(0, 0, 1))
-    assert cache.make_way(0, 2) is Way.OPEN
+    assert cache.make_way(0, 2) is Admission.OPEN
     cache.check(2)
 
 
@@ -164,10 +164,10 @@ def test_rows_that_are_all_ending_make_admission_wait() -> None:
     for row in range(3):
         cache.release(row, 1, 2)
     sizes = cache.stats()
-    assert cache.make_way(0, 1) is Way.SOON
+    assert cache.make_way(0, 1) is Admission.SOON
     assert cache.stats() == sizes | {"evacuations_refused": 1}
     cache.release(0, 0, 1)
-    assert cache.make_way(0, 1) is Way.OPEN
+    assert cache.make_way(0, 1) is Admission.OPEN
 
 
 @settings(max_examples=150, deadline=None)
@@ -191,17 +191,17 @@ def test_nobody_starves(seed: int, full: int, frames: int) -> None:
         owed = sum(left.values())
         packed = cache.frames.fits_packed(owed + pages + answer, states, 0)
         way = cache.make_way(owed + pages + answer, states)
-        assert (way is not Way.CLOSED) == packed
-        waited += way is Way.SOON
-        waits += way is Way.SOON
+        assert (way is not Admission.CLOSED) == packed
+        waited += way is Admission.SOON
+        waits += way is Admission.SOON
         assert waited <= frames
-        if way is Way.OPEN:
+        if way is Admission.OPEN:
             number += 1
             slots[number] = cache.take_states(states)
             cache.open_row(number, cache.tree.root, 0)
             cache.allocate(number, pages)
             left[number], states = answer, 0
-        elif way is Way.CLOSED and not left:
+        elif way is Admission.CLOSED and not left:
             states = 0  # larger than the arena
         rows = list(left)
         assert cache.make_room_for_pages(len(rows))

@@ -9,7 +9,7 @@ import pytest
 
 from cachepawl.cache import HybridPrefixCache, Published
 from cachepawl.errors import CachepawlError
-from cachepawl.evacuation import Evacuator, Way
+from cachepawl.evacuation import Admission, Evacuator
 from cachepawl.policy.base import EvictionPolicy, Victim, evict
 from cachepawl.pool.frames import FrameAllocator
 from cachepawl.pool.moves import Moves, RowPiece
@@ -212,21 +212,21 @@ class ResetAsksNobody(Broken):
 
 
 class NothingIsEvacuated(Broken):
-    def make_way(self, tokens: int, states: int) -> Way:
-        return Way.OPEN if self.fits(tokens, states) else Way.CLOSED
+    def make_way(self, tokens: int, states: int) -> Admission:
+        return Admission.OPEN if self.fits(tokens, states) else Admission.CLOSED
 
 
 class EvacuatesBeforeItMust(Broken):
-    def make_way(self, tokens: int, states: int) -> Way:
+    def make_way(self, tokens: int, states: int) -> Admission:
         if self.fits(tokens, states):
             Evacuator(self.tree, self.refs, self._evict_pages, 4, self.carry).burst(1)
         return super().make_way(tokens, states)
 
 
 class EvacuatesInVain(Broken):
-    def make_way(self, tokens: int, states: int) -> Way:
+    def make_way(self, tokens: int, states: int) -> Admission:
         way = super().make_way(tokens, states)
-        if way is Way.CLOSED:
+        if way is Admission.CLOSED:
             Evacuator(self.tree, self.refs, self._evict_pages, 4, self.carry).burst(1)
         return way
 

@@ -25,6 +25,9 @@ OPTIONS = st.builds(
     device_gb=st.none() | st.floats(1e-6, 1e4),
     check_level=st.sampled_from([0, 1, 2]),
     decision_log=st.none() | st.text(),
+    trace=st.none() | st.text(),
+    trace_mb=st.floats(1e-6, 1e9),
+    trace_salt=st.none() | st.text(),
     **{name: st.booleans() for name in FLAGS},
 )
 
@@ -66,6 +69,7 @@ def test_absence_means_not_wanted(environ: dict[str, str]) -> None:
         ('{"policy": "fifo"}', "--cachepawl-policy 'fifo': "),
         ('{"split_prefill": "perhaps"}', "--cachepawl-split-prefill 'perhaps': "),
         ('{"decision_log": 7}', "--cachepawl-decision-log 7: "),
+        ('{"trace_mb": 0}', "--cachepawl-trace-mb 0: "),
         ('{"devise_gb": 8}', "--cachepawl-devise-gb 8: "),
         ("[1, 2]", "CACHEPAWL_CONFIG [1, 2]: "),
         ('{"device_gb": ', "CACHEPAWL_CONFIG '{\"device_gb\": ': "),

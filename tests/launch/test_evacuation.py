@@ -9,7 +9,7 @@ import torch
 
 from cachepawl.cache import HybridPrefixCache
 from cachepawl.errors import InvariantError
-from cachepawl.evacuation import Way
+from cachepawl.evacuation import Admission
 from cachepawl.pool.arena import Arena, ArenaDtypes
 from cachepawl.pool.geometry import Geometry, KvShape, StateShape
 from cachepawl_launch.evacuation import PageMover
@@ -78,7 +78,7 @@ class Bench:
         """Ask for one slot more than eviction could make."""
         frames, before = self.cache.frames, self.cache.frames.pinned_frames
         states = next(n for n in range(frames.num_frames) if not self.cache.fits(0, n))
-        assert self.cache.make_way(0, states) is Way.OPEN
+        assert self.cache.make_way(0, states) is Admission.OPEN
         assert frames.pinned_frames == before - 1
 
     def finish(self, row: int) -> None:

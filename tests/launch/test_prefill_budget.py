@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
-from cachepawl.evacuation import Way
+from cachepawl.evacuation import Admission
+from cachepawl.snapshots import SnapshotPlan
 from cachepawl_launch.prefill_budget import NOT_IN_THIS_PASS, ArenaPrefillBudget
-from cachepawl_launch.snapshots import SnapshotPlan
 
 GRID = 64
 
@@ -91,9 +91,9 @@ def test_one_burst_a_pass() -> None:
     """What fits only after packing waits for the next pass; admission stays open."""
     b = budget()
     asked: list[int] = []
-    ways = [Way.SOON, Way.OPEN]
+    ways = [Admission.SOON, Admission.OPEN]
 
-    def make_way(tokens: int, states: int) -> Way:
+    def make_way(tokens: int, states: int) -> Admission:
         asked.append(states)
         return ways.pop(0)
 

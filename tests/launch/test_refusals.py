@@ -10,8 +10,8 @@ from sglang.srt.server_args import ServerArgs
 
 from cachepawl.errors import ConfigError
 from cachepawl.pool.geometry import Geometry, KvShape, StateShape
+from cachepawl.pool.sizing import caps
 from cachepawl_launch.refusals import REFUSALS, Refusal, notices, refuse_flags
-from cachepawl_launch.sizing import caps
 
 FINE: dict[str, Any] = {
     "radix_cache_backend": "cachepawl",

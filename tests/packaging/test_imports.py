@@ -16,6 +16,7 @@ TORCH_FREE = [
     "cachepawl.policy.lru", "cachepawl.pool.frames", "cachepawl.pool.references",
     "cachepawl.pool.geometry", "cachepawl.pool.capacity", "cachepawl.tree.misses",
     "cachepawl.observe.frame_map", "cachepawl.launch_server", "cachepawl.specs",
+    "cachepawl.record.writer", "cachepawl.record.sender", "cachepawl.offline.recorded.report",
     "cachepawl.specs.presets", "cachepawl.specs.__main__", "cachepawl.pool.from_spec",
 ]  # fmt: skip
 

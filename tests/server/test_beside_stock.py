@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from cells import CELLS, CHUNK, Cell
 from harness import TOLERANCE, Answer, Client, running, tokens
+from plans import planned, reported
 
 from cachepawl_launch.cpu.flags import Limits
 
@@ -46,6 +47,7 @@ def play(client: Client) -> list[Answer]:
 def test_never_fewer_hits(both: Cell, tmp_path: Path) -> None:
     with running(both.family, both.page, tmp_path, pawl=False, limits=AMPLE) as stock:
         theirs = play(stock.client)
+        assert planned(stock) == reported(stock), "the offline plan of a stock server is wrong"
     with running(both.family, both.page, tmp_path, limits=AMPLE) as live:
         ours = play(live.client)
     pairs = list(zip(ours, theirs, strict=True))

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
 from cells import LIMITS
 from harness import TOLERANCE, Server, running, tokens
 from test_pressure import mixed_jobs, worst
+
+from cachepawl.offline.recorded.log import Log
+from cachepawl.offline.recorded.rerun import Rerun
 
 FAMILY, PAGE = "nemotron_h", 16
 RANKS = {"SGLANG_CPU_OMP_THREADS_BIND": "0|1"}
@@ -23,16 +27,27 @@ def options(log: Path, gib: str) -> list[str]:
 def test_two_ranks_decide_alike(tmp_path: Path) -> None:
     """Concurrent requests against a small arena over two gloo ranks."""
     log = tmp_path / "decisions"
-    more = [*options(log, "0.0009"), "--tp-size", "2"]
+    trace = tmp_path / "trace.gz"
+    more = [*options(log, "0.0009"), "--tp-size", "2", "--cachepawl-trace", str(trace)]
     with running(FAMILY, PAGE, tmp_path, limits=LIMITS, more=more, env=RANKS) as live:
         jobs = mixed_jobs(16, 1000)
         cold = [live.client.cold(*job) for job in jobs]
         warm = live.client.generate_many(jobs * 2, 6)
         assert worst(cold * 2, warm) < TOLERANCE
-        assert live.client.wait_idle()["evicted_states"] > 0
+        stats = live.client.wait_idle()
+        assert stats["evicted_states"] > 0
+        time.sleep(2.5)  # what was recorded is flushed every second
     one, other = (Path(f"{log}.{rank}").read_text() for rank in (0, 1))
     assert len(one.splitlines()) > 100
     assert one == other
+    # The first rank records for both.
+    assert sorted(tmp_path.glob("trace*")) == [trace]
+    rerun = Rerun(Log(trace))
+    for _ in rerun.run():
+        pass
+    assert rerun.divergence is None
+    assert rerun.cache is not None
+    assert rerun.cache.stats()["evicted_states"] == stats["evicted_states"]
 
 
 def play(live: Server) -> list[int]:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cachepawl_launch.snapshots import SnapshotPlan
+from cachepawl.snapshots import SnapshotPlan, default_grid
 
 GRID = 64
 
@@ -51,3 +51,37 @@ def test_a_stop_is_a_snapshot_inside_the_prefill(
         assert stop % GRID == 0
         assert 0 < stop < prompt - usable
         assert prompt - usable - stop >= GRID or (prompt - usable - stop) % GRID == 0
+
+
+@pytest.mark.parametrize(
+    ("start", "stop", "branch", "depth"),
+    [
+        (0, 63, None, None),  # less than a step
+        (0, 64, None, 64),
+        (0, 250, None, 192),
+        (64, 250, None, 192),
+        (30, 130, None, 94),  # steps count from where the forward starts
+        (0, 250, 128, 128),  # the branch has the one snapshot
+        (128, 250, 128, 192),  # the branch lies behind
+        (0, 128, 192, 128),  # or ahead
+    ],
+)
+def test_one_snapshot_a_forward(
+    start: int, stop: int, branch: int | None, depth: int | None
+) -> None:
+    assert SnapshotPlan(GRID, enabled=True).snapshot(start, stop, branch) == depth
+
+
+@pytest.mark.parametrize(
+    ("kv_len", "usable", "branch"),
+    [(0, 0, None), (63, 0, None), (130, 0, 128), (130, 64, 128), (128, 128, None), (100, 30, 94)],
+)
+def test_branch_point(kv_len: int, usable: int, branch: int | None) -> None:
+    assert SnapshotPlan(GRID, enabled=True).branch_point(kv_len, usable) == branch
+
+
+@pytest.mark.parametrize(
+    ("page", "chunk", "grid"), [(1, 64, 64), (16, 64, 64), (64, 64, 64), (128, 64, 128)]
+)
+def test_default_grid(page: int, chunk: int, grid: int) -> None:
+    assert default_grid(page, chunk) == grid

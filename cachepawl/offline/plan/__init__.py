@@ -1,0 +1,1 @@
+"""What a model's cache holds on given GPUs: SGLang's static split beside one budget."""

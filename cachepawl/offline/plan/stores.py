@@ -1,0 +1,144 @@
+"""The three layouts behind one question: do so many pages and states fit?"""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Protocol
+
+from cachepawl.offline.plan.workload import Need
+from cachepawl.offline.sglang.memory import ArenaPlan, StaticPlan, UnifiedPlan
+
+KV, STATES, BYTES = "KV", "states", "bytes"
+
+
+class Store(Protocol):
+    """What a layout holds on one rank."""
+
+    @property
+    def page_tokens(self) -> int: ...
+
+    @property
+    def states_per_request(self) -> int: ...
+
+    @property
+    def request_limit(self) -> int: ...
+
+    @property
+    def most_tokens(self) -> int:
+        """KV tokens at most."""
+
+    @property
+    def most_states(self) -> int:
+        """States at most."""
+
+    def short_of(self, need: Need) -> str:
+        """What there is too little of, "" when all fits."""
+
+    def bytes_of(self, need: Need) -> int:
+        """Bytes in use when that is held."""
+
+
+class StaticStore(NamedTuple):
+    """Two pools: each kind has its own room."""
+
+    plan: StaticPlan
+
+    @property
+    def page_tokens(self) -> int:
+        return self.plan.settled.page_tokens
+
+    @property
+    def states_per_request(self) -> int:
+        return self.plan.settled.states_per_request
+
+    @property
+    def request_limit(self) -> int:
+        return self.plan.max_running_requests
+
+    @property
+    def most_tokens(self) -> int:
+        return self.plan.kv_tokens
+
+    @property
+    def most_states(self) -> int:
+        return self.plan.state_slots
+
+    def short_of(self, need: Need) -> str:
+        if need.pages * self.page_tokens > self.plan.kv_tokens:
+            return KV
+        return STATES if need.states > self.plan.state_slots else ""
+
+    def bytes_of(self, need: Need) -> int:
+        tokens = need.pages * self.page_tokens
+        return tokens * self.plan.kv_token_bytes + need.states * self.plan.states.slot_bytes
+
+
+class UnifiedStore(NamedTuple):
+    """One buffer, filled from both ends, and the static split's limit on requests."""
+
+    plan: UnifiedPlan
+
+    @property
+    def page_tokens(self) -> int:
+        return self.plan.settled.page_tokens
+
+    @property
+    def states_per_request(self) -> int:
+        return self.plan.settled.states_per_request
+
+    @property
+    def request_limit(self) -> int:
+        return self.plan.max_running_requests
+
+    @property
+    def most_tokens(self) -> int:
+        return self.plan.most_tokens
+
+    @property
+    def most_states(self) -> int:
+        return self.plan.most_states
+
+    def short_of(self, need: Need) -> str:
+        over = need.pages * self.page_tokens > self.most_tokens or need.states > self.most_states
+        return BYTES if over or self.bytes_of(need) > self.plan.usable_bytes else ""
+
+    def bytes_of(self, need: Need) -> int:
+        return need.pages * self.plan.page_bytes + need.states * self.plan.state_bytes
+
+
+class ArenaStore(NamedTuple):
+    """Frames, each a state or pages; pages of several conversations share frames."""
+
+    plan: ArenaPlan
+
+    @property
+    def page_tokens(self) -> int:
+        return self.plan.settled.page_tokens
+
+    @property
+    def states_per_request(self) -> int:
+        return self.plan.settled.states_per_request
+
+    @property
+    def request_limit(self) -> int:
+        return self.plan.max_running_requests
+
+    @property
+    def most_tokens(self) -> int:
+        return self.plan.most_tokens
+
+    @property
+    def most_states(self) -> int:
+        return self.plan.most_states
+
+    def short_of(self, need: Need) -> str:
+        if need.pages > self.plan.page_cap:
+            return KV
+        if need.states > self.plan.state_cap:
+            return STATES
+        g = self.plan.geometry
+        frames = need.states + -(-need.pages // g.pages_per_frame)
+        return BYTES if frames > g.usable_frames else ""
+
+    def bytes_of(self, need: Need) -> int:
+        g = self.plan.geometry
+        return need.pages * g.page_bytes + need.states * g.state_bytes

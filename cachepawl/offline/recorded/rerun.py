@@ -1,0 +1,129 @@
+"""Makes the recorded calls again, on a fresh cache of the same geometry.
+
+All that the cache decides follows from the calls, so every answer must be the recorded one.
+The first that is not ends the comparison: nothing behind it says anything any more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from cachepawl.cache import HybridPrefixCache
+from cachepawl.errors import InputError
+from cachepawl.offline.recorded.calls import Calls, Differs
+from cachepawl.offline.recorded.log import Entry, Log
+from cachepawl.record.verbs import CALLS, GAP, VERBS
+from cachepawl.tree import Match
+
+
+class Divergence(NamedTuple):
+    """The first call that the cache answered differently."""
+
+    where: str
+    number: int
+    verb: str
+    recorded: str
+    found: str
+
+    def __str__(self) -> str:
+        return (
+            f"{self.where}: call {self.number}, {self.verb}: recorded {self.recorded}, "
+            f"found {self.found}"
+        )
+
+
+class Rerun:
+    """A cache that follows a log."""
+
+    def __init__(self, log: Log) -> None:
+        self.log = log
+        self.divergence: Divergence | None = None
+        self.made = 0
+        """Calls made again, with the recorded answers."""
+        self.skipped = 0
+        """Calls that could not be made, for the state was not known."""
+        self.lost = 0
+        """Calls and notes that the recording itself left out."""
+        self._calls: Calls | None = None
+        if log.header.part == 0:
+            self._calls = Calls(log.header.make_cache(), log.paths, first=None)
+
+    @property
+    def cache(self) -> HybridPrefixCache | None:
+        """The cache as it was at this point; None where that is not known.
+
+        It is not known in a recording without its first part and behind a gap, until the
+        next recorded reset.
+        """
+        return None if self._calls is None else self._calls.cache
+
+    @property
+    def found(self) -> Match | None:
+        """What the latest match found, where the state is known."""
+        return None if self._calls is None else self._calls.found
+
+    def run(self) -> Iterator[Entry]:
+        """Every entry, once what it says has been done; once only.
+
+        To stop at a time or a call, stop asking: `cache` then is as it was there.
+        """
+        for entry in self.log.entries():
+            if self.divergence is None:
+                self._follow(entry)
+            yield entry
+
+    def _follow(self, entry: Entry) -> None:
+        if entry.verb == GAP:
+            self.lost += entry.fields[0]
+            self._calls = None
+        elif self._calls is not None:
+            self._compare(self._calls, entry)
+        elif entry.verb == "reset":
+            cache = self.log.header.make_cache()
+            self._calls = Calls(cache, self.log.paths, first=entry.fields[0])
+        else:
+            self.skipped += entry.verb in CALLS
+
+    def _compare(self, calls: Calls, entry: Entry) -> None:
+        count = len(VERBS[entry.verb].asked)
+        asked, recorded = entry.fields[:count], entry.fields[count:]
+        try:
+            found = getattr(calls, entry.verb)(*asked)
+        except Differs as why:
+            found = (str(why),)
+        except Exception as error:
+            # A damaged log may ask for anything; the cache refuses it in its own words.
+            found = (f"{type(error).__name__} {str(error).splitlines()[:1]}",)
+        if found != recorded:
+            self.divergence = Divergence(
+                entry.where, entry.number, entry.verb, _text(recorded), _text(found)
+            )
+        else:
+            self.made += entry.verb in CALLS
+
+
+def run_to(log: Log, *, call: int | None = None, seconds: float | None = None) -> Rerun:
+    """The cache as it was after a call (by its number) or at a time; by default at the end.
+
+    InputError where its state is not known: see `Rerun.cache`.
+    """
+    rerun = Rerun(log)
+    entry = None
+    for entry in rerun.run():
+        late = seconds is not None and entry.at >= seconds
+        if late or (call is not None and entry.number >= call):
+            break
+    if rerun.divergence is not None:
+        raise InputError(f"{rerun.divergence}; the log is damaged or from another cachepawl")
+    if rerun.cache is None:
+        where = entry.where if entry else f"{log.path}"
+        raise InputError(
+            f"{where}: the cache's state is not known here: the recording begins later than the "
+            "server did, or lost lines; choose a point behind a reset"
+        )
+    return rerun
+
+
+def _text(values: tuple[Any, ...]) -> str:
+    return ", ".join(map(str, values))[:200] or "nothing more"

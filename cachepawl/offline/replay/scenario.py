@@ -1,0 +1,88 @@
+"""What is replayed: a model on so many bytes, under a policy, as a server would run it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+from cachepawl.cache import HybridPrefixCache
+from cachepawl.errors import InputError
+from cachepawl.offline.replay.ways import Way, way_of
+from cachepawl.policy import POLICIES
+from cachepawl.policy.base import EvictionPolicy
+from cachepawl.pool.from_spec import geometry_from_spec
+from cachepawl.pool.geometry import Geometry
+from cachepawl.specs import ModelSpec
+
+Answers = Literal["hold", "publish"]
+GIB = 1 << 30
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """One replay; lengths are tokens, of one of `tp` ranks."""
+
+    spec: ModelSpec
+    budget: int
+    """Bytes of the arena."""
+    policy: str = "lru"
+    page: int = 16
+    chunk: int = 8192
+    """Most tokens of a prefill chunk."""
+    grid: int = 64
+    """Tokens between the depths where a state can be taken."""
+    running: int = 1
+    """Requests in flight at once."""
+    answers: Answers = "hold"
+    """Whether answers only take room while they run, or stay in the tree after it."""
+    tp: int = 1
+    remembered: int = 16 << 20
+    """Tokens of what was evicted, at 8 bytes each: to tell it from what never was there."""
+    check_level: int = 0
+
+    @cached_property
+    def geometry(self) -> Geometry:
+        """The arena.  ConfigError for a model that it cannot hold."""
+        return geometry_from_spec(self.spec, self.page, self.tp).with_budget(self.budget)
+
+    @cached_property
+    def way(self) -> Way:
+        """How requests keep states."""
+        return way_of(self.spec, self.page, self.grid)
+
+    def check(self) -> None:
+        """InputError unless the options fit together and one request fits the bytes."""
+        if self.policy not in POLICIES:
+            raise InputError(f"policy {self.policy!r}: not one of {', '.join(POLICIES)}")
+        if self.chunk % self.page:
+            raise InputError(
+                f"--chunk {self.chunk}: not a multiple of --page {self.page}; give whole pages"
+            )
+        if self.grid % self.page:
+            raise InputError(
+                f"--grid {self.grid}: not a multiple of --page {self.page}; give whole pages"
+            )
+        if self.chunk < self.grid:
+            raise InputError(
+                f"--chunk {self.chunk}: less than one step of the grid of states, {self.grid} "
+                f"tokens; give at least that"
+            )
+        geometry, slots = self.geometry, self.way.slots
+        needed = 1 + geometry.frames_of_request(2 * self.page, slots)
+        if geometry.num_frames < needed:
+            least = -(-needed * geometry.frame_bytes * 1000 // GIB) / 1000
+            raise InputError(
+                f"--device-gb {self.budget / GIB:g}: {geometry.num_frames} frames of "
+                f"{geometry.frame_bytes} bytes, and one request of {self.spec.name} needs {needed} "
+                f"(padding, {slots} states, its KV); give at least {least:.3f}"
+            )
+
+    def make_cache(self, policy: EvictionPolicy | None = None) -> HybridPrefixCache:
+        """The cache that such a server has, maybe under another policy."""
+        return HybridPrefixCache(
+            self.geometry,
+            states_per_request=self.way.slots,
+            policy=policy or POLICIES[self.policy](),
+            ghost_tokens=self.remembered,
+        )

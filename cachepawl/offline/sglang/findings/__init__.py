@@ -1,0 +1,1 @@
+"""Named hazards of an SGLang configuration.  Each check is a function of what is known."""

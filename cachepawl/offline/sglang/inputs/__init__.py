@@ -1,0 +1,1 @@
+"""What is known about a server, each value with where it is from."""

@@ -1,0 +1,37 @@
+"""What the cache was built from, as the first line of every part says it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from cachepawl import __version__
+from cachepawl.cache import HybridPrefixCache
+from cachepawl.pool.frames import UNLIMITED
+from cachepawl.record.verbs import FORMAT, VERSION
+
+Plain = str | int | float | bool | None
+
+
+def setup_of(cache: HybridPrefixCache, serving: Mapping[str, Plain]) -> dict[str, Any]:
+    """All that a fresh cache needs to be like this one; JSON-able.
+
+    `serving` is how it is driven: model, chunk size and the like.
+    """
+    frames = cache.frames
+    return {
+        "format": FORMAT,
+        "version": VERSION,
+        "cachepawl": __version__,
+        "geometry": asdict(cache.geometry),
+        "states_per_request": cache.states_per_request,
+        "page_cap": _limit(frames.page_cap),
+        "state_cap": _limit(frames.state_cap),
+        "policy": cache.policy.name,
+        "serving": dict(serving),
+    }
+
+
+def _limit(cap: int) -> int | None:
+    return None if cap == UNLIMITED else cap

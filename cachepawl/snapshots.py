@@ -1,0 +1,77 @@
+"""Where states are taken: rules that the server and a replay share.  No torch.
+
+A state serves only prompts that are cut at its very depth, so a chunk that cannot take
+the rest of its prompt ends on the grid (`chunk`).
+
+SGLang takes one snapshot a forward (`snapshot`), at the last grid depth it reaches.
+Ending a chunk early gives a second one (`first_stop`).  It is worth a forward in two
+cases only:
+
+- the prompt leaves the cached KV at a branch point: without a stop there, either the
+  branch or the prompt's end gets the state, not both;
+- the prompt ends exactly on the grid: the state at its end serves extensions, but an
+  identical prompt needs a shallower one, for its last token is always computed.
+
+Depths and lengths are tokens.
+"""
+
+from __future__ import annotations
+
+from math import lcm
+
+SSM_CHUNK = 64
+"""Tokens between states that the kernels of most models can give."""
+
+
+def default_grid(page_tokens: int, ssm_chunk: int = SSM_CHUNK) -> int:
+    """Depths of snapshots are multiples of this from where a forward starts.
+
+    As SGLang 0.5.23 has it with the extra buffer: the larger of the model's SSM chunk and
+    the page, and whole pages.
+    """
+    return lcm(max(ssm_chunk, page_tokens), page_tokens)
+
+
+class SnapshotPlan:
+    """Snapshots and stops of prefills on a grid of `grid` tokens; no stops unless `enabled`."""
+
+    def __init__(self, grid: int, enabled: bool) -> None:
+        self.grid = grid
+        self.enabled = enabled
+
+    def branch_point(self, kv_len: int, usable: int) -> int | None:
+        """The deepest depth beyond `usable` where KV is cached and a snapshot could be."""
+        # From `usable`, which need not be on the grid itself: snapshots are so many steps on.
+        steps = (kv_len - usable) // self.grid
+        return usable + steps * self.grid if steps > 0 else None
+
+    def chunk(self, room: int) -> int:
+        """Tokens of a chunk that does not reach its prompt's end, `room` at most.
+
+        From a depth on the grid it ends on the grid; 0 when no step fits.
+        """
+        return room // self.grid * self.grid
+
+    def first_stop(self, prompt: int, usable: int, branch: int | None) -> int | None:
+        """Tokens of the first chunk of a prefill `[usable, prompt)`, or None for no stop."""
+        if not self.enabled:
+            return None
+        end = usable + self.chunk(prompt - usable)
+        if branch is not None and usable < branch < end:
+            return branch - usable
+        repeat = end - self.grid
+        if end == prompt and self.grid > 1 and repeat > usable:
+            return repeat - usable
+        return None
+
+    def snapshot(self, start: int, stop: int, branch: int | None) -> int | None:
+        """Where a forward over `[start, stop)` takes its one snapshot, or None.
+
+        As SGLang 0.5.23 does with the extra buffer: at a branch point inside, else at the
+        last grid depth.
+        """
+        if stop - start < self.grid:
+            return None
+        if branch is not None and start < branch < stop:
+            return branch
+        return start + self.chunk(stop - start)

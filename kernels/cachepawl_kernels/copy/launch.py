@@ -1,0 +1,70 @@
+"""Copying byte extents of different lengths in one launch."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+
+from cachepawl_kernels.arguments import ALIGN, as_words, check_arena, check_same_device
+from cachepawl_kernels.copy.kernel import copy_pieces
+from cachepawl_kernels.extents import check_extents, check_reads_apart, check_writes_apart, cut
+from cachepawl_kernels.launching import launch, upload
+
+
+class CopyTile(NamedTuple):
+    """How the work is divided.  Tests make it small; nobody else needs to."""
+
+    block_words: int = 2048
+    # 2048 words of 8 bytes over 4 warps of 32 lanes: eight 16-byte loads in flight a lane, and
+    # 16 KiB a program, so two programs on a multiprocessor cover the latency of HBM.
+    piece_bytes: int = 64 * 1024
+    # Four steps a program: a state of 72 MiB is 1152 programs, several on every multiprocessor,
+    # and its table 27 KiB.
+
+
+def copy_extents(
+    dst: torch.Tensor,
+    dst_offsets: torch.Tensor,
+    src: torch.Tensor,
+    src_offsets: torch.Tensor,
+    lengths: torch.Tensor,
+    *,
+    tile: CopyTile = CopyTile(),  # noqa: B008 - immutable
+) -> None:
+    """`dst[dst_offsets[i] : + lengths[i]] = src[src_offsets[i] : + lengths[i]]` for every i.
+
+    `dst` and `src` are `(bytes,)` uint8, contiguous, 16-byte aligned, on one device; they may
+    be the same arena.  The columns are `(n,)` int64 host tensors, all values multiples of 16.
+    No written byte may be written twice or read; sources may overlap each other.
+
+    On the current stream, one launch, no synchronisation; n = 0 launches nothing.  Host cost
+    O(n log n + pieces of 64 KiB); 24 bytes go up a piece.  KernelArgumentError otherwise.
+    """
+    check_arena("dst", dst)
+    check_arena("src", src)
+    check_same_device("dst", dst, "src", src)
+    check_extents("dst", dst, dst_offsets, lengths)
+    check_extents("src", src, src_offsets, lengths)
+    if lengths.numel() == 0:
+        return
+    written = check_writes_apart(dst_offsets + dst.data_ptr(), lengths)
+    check_reads_apart(written, src_offsets + src.data_ptr(), lengths)
+    pieces = cut(lengths, tile.piece_bytes)
+    table = torch.stack(
+        (
+            dst_offsets[pieces.extent] + pieces.within,
+            src_offsets[pieces.extent] + pieces.within,
+            pieces.length,
+        ),
+        dim=1,
+    )
+    launch(
+        copy_pieces,
+        table.shape[0],
+        dst.device,
+        as_words(dst),
+        as_words(src),
+        upload(table // ALIGN, dst.device),
+        BLOCK=tile.block_words,
+    )

@@ -1,0 +1,153 @@
+"""Forking states: copies of several states from slot to slot, each part in the format it gets."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+
+from cachepawl_kernels.arguments import (
+    ALIGN,
+    check_arena,
+    check_column,
+    check_ids,
+    check_same_device,
+    check_same_length,
+)
+from cachepawl_kernels.extents import check_reads_apart, check_writes_apart, cut
+from cachepawl_kernels.fork.kernel import fork_pieces
+from cachepawl_kernels.fork.layout import (
+    ELEMENTS_UNIT,
+    SCALE_BLOCK,
+    Part,
+    StateLayout,
+    check_same_parts,
+    check_state_layout,
+)
+from cachepawl_kernels.launching import launch, upload
+
+COPY = (-1, -1)
+"""The kernel's kind for what stays as it is."""
+UNITS_A_BLOCK = SCALE_BLOCK // ELEMENTS_UNIT
+SCALE_BYTES = 4
+
+
+class ForkTile(NamedTuple):
+    """How the work is divided.  Tests make it small; nobody else needs to."""
+
+    blocks: int = 16
+    # 2048 elements a step over 4 warps: 16 a lane, four 16-byte loads of float32 in flight;
+    # more would not stay in registers through the roundings.
+    piece_blocks: int = 64
+    # 8192 elements a program: a temporal part of 18 million is 2304 programs.  A piece starts
+    # on a multiple of 16 bytes in every format; its scales do too if this is a multiple of 4.
+
+
+def fork_states(
+    dst: torch.Tensor,
+    dst_layout: StateLayout,
+    dst_slots: torch.Tensor,
+    src: torch.Tensor,
+    src_layout: StateLayout,
+    src_slots: torch.Tensor,
+    *,
+    tile: ForkTile = ForkTile(),  # noqa: B008 - immutable
+) -> None:
+    """Slot `dst_slots[i]` of `dst` becomes state `src_slots[i]` of `src`, for every i.
+
+    `dst` and `src` are `(bytes,)` uint8, contiguous, 16-byte aligned, on one device; they may be
+    the same arena.  Both layouts have the same parts (elements, in multiples of 16), in formats
+    of their own; any format becomes any other.  A part whose format stays is copied bit by bit,
+    scales included; otherwise numbers are rounded to nearest even, and NaN, infinity and overflow
+    follow the table in `fork/rounding.py`.  Slots are `(n,)` int64 host tensors; no destination
+    slot is written twice or is also a source.  Padding between parts is not touched.
+
+    On the current stream, one launch, no synchronisation; n = 0 launches nothing.  Host cost
+    O(n log n + pieces of 8192 elements); 48 bytes go up a piece.  KernelArgumentError otherwise.
+    """
+    check_arena("dst", dst)
+    check_arena("src", src)
+    check_same_device("dst", dst, "src", src)
+    check_state_layout("dst_layout", dst_layout)
+    check_state_layout("src_layout", src_layout)
+    check_same_parts(dst_layout, src_layout)
+    _check_slots("dst_slots", dst_slots, dst_layout, dst)
+    _check_slots("src_slots", src_slots, src_layout, src)
+    check_same_length(dst_slots=dst_slots, src_slots=src_slots)
+    if dst_slots.numel() == 0:
+        return
+    to, came = dst_slots * dst_layout.stride, src_slots * src_layout.stride
+    written = check_writes_apart(dst.data_ptr() + to, torch.full_like(to, dst_layout.end))
+    check_reads_apart(written, src.data_ptr() + came, torch.full_like(came, src_layout.end))
+    steps = [
+        step
+        for new, old in zip(dst_layout.parts, src_layout.parts, strict=True)
+        for step in _steps(new, old)
+    ]
+    conversions = tuple(sorted({step.conversion for step in steps}))
+    table = torch.cat(
+        [_rows(step, conversions.index(step.conversion), to, came, tile) for step in steps]
+    )
+    launch(
+        fork_pieces,
+        table.shape[0],
+        dst.device,
+        dst,
+        src,
+        upload(table, dst.device),
+        CONVERSIONS=conversions,
+        BLOCKS=tile.blocks,
+    )
+
+
+class _Side(NamedTuple):
+    """One end of a step, in bytes."""
+
+    offset: int
+    scales: int
+    unit_bytes: int
+    """Bytes of the step's unit on this side."""
+
+
+class _Step(NamedTuple):
+    """Something of every state that is moved in one way."""
+
+    conversion: tuple[int, int]
+    units: int
+    """Of 16 elements, or of 16 bytes where they stay as they are."""
+    dst: _Side
+    src: _Side
+
+
+def _steps(new: Part, old: Part) -> list[_Step]:
+    """A part that changes its format is one step; otherwise its elements and scales are copied."""
+    if new.format != old.format:
+        sides = [
+            _Side(part.offset, part.scales or 0, part.format.itemsize * ELEMENTS_UNIT)
+            for part in (new, old)
+        ]
+        conversion = (int(old.format), int(new.format))
+        return [_Step(conversion, new.elements // ELEMENTS_UNIT, *sides)]
+    return [
+        _Step(COPY, (end - to) // ALIGN, _Side(to, 0, ALIGN), _Side(came, 0, ALIGN))
+        for (to, end), (came, _) in zip(new.ranges, old.ranges, strict=True)
+    ]
+
+
+def _rows(
+    step: _Step, kind: int, to: torch.Tensor, came: torch.Tensor, tile: ForkTile
+) -> torch.Tensor:
+    """`(pieces, 6)` of one step of all states, as the kernel reads it."""
+    pieces = cut(torch.full_like(to, step.units), tile.piece_blocks * UNITS_A_BLOCK)
+    columns = [torch.full_like(pieces.within, kind), pieces.length]
+    scales = pieces.within // UNITS_A_BLOCK * SCALE_BYTES
+    for slots, side in ((to, step.dst), (came, step.src)):
+        start = slots[pieces.extent]
+        columns.append((start + side.offset + pieces.within * side.unit_bytes) // ALIGN)
+        columns.append((start + side.scales + scales) // ALIGN)
+    return torch.stack(columns, dim=1)
+
+
+def _check_slots(name: str, slots: torch.Tensor, layout: StateLayout, arena: torch.Tensor) -> None:
+    check_column(name, slots)
+    check_ids(name, slots, layout.slots_in(arena.numel()))

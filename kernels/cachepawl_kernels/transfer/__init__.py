@@ -1,0 +1,1 @@
+"""Gather, scatter and transfer between arenas by ids."""

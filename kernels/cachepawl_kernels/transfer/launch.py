@@ -1,0 +1,132 @@
+"""Moving pages, states or one layer of them between two arenas by batches of ids."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+import triton
+
+from cachepawl_kernels.arguments import (
+    ALIGN,
+    as_words,
+    check_arena,
+    check_column,
+    check_distinct,
+    check_ids,
+    check_same_device,
+    check_same_length,
+)
+from cachepawl_kernels.errors import KernelArgumentError
+from cachepawl_kernels.launching import launch, upload
+from cachepawl_kernels.transfer.kernel import transfer_units
+from cachepawl_kernels.transfer.layout import UnitLayout, check_layout, dense
+
+WORD = 8
+
+
+class TransferTile(NamedTuple):
+    """How the work is divided.  Tests make it small; nobody else needs to."""
+
+    words: int = 2048
+    # 16 KiB a program, eight 16-byte accesses a lane of 4 warps; short rows (the K and V of a
+    # token are 1 to 4 KiB) stand on each other until the tile is full, so no lane is idle.
+
+
+def transfer(
+    dst: torch.Tensor,
+    dst_layout: UnitLayout,
+    dst_ids: torch.Tensor,
+    src: torch.Tensor,
+    src_layout: UnitLayout,
+    src_ids: torch.Tensor,
+    *,
+    tile: TransferTile = TransferTile(),  # noqa: B008 - immutable
+) -> None:
+    """Copy unit `src_ids[i]` of `src` to unit `dst_ids[i]` of `dst`, for every i.
+
+    `dst` and `src` are `(bytes,)` uint8, contiguous, 16-byte aligned, on one device, and do not
+    overlap.  Both layouts have the same rows and row bytes.  Ids are `(n,)` int64 host tensors
+    of whole units; a destination occurs once.
+
+    On the current stream, one launch, no synchronisation; n = 0 launches nothing.  Host cost
+    O(n log n); 16 bytes go up a unit.  KernelArgumentError otherwise.
+    """
+    check_layout("dst_layout", dst_layout)
+    check_layout("src_layout", src_layout)
+    _check_same_rows(dst_layout, src_layout)
+    _check_arenas(dst, src)
+    for name, ids, arena, layout in (
+        ("dst_ids", dst_ids, dst, dst_layout),
+        ("src_ids", src_ids, src, src_layout),
+    ):
+        check_column(name, ids)
+        check_ids(name, ids, layout.units_in(arena.numel()))
+    check_same_length(dst_ids=dst_ids, src_ids=src_ids)
+    check_distinct("dst_ids", dst_ids)
+    if dst_ids.numel() == 0:
+        return
+    row_words = src_layout.row_bytes // WORD
+    words = min(triton.next_power_of_2(row_words), tile.words)
+    rows = min(triton.next_power_of_2(src_layout.rows), tile.words // words)
+    programs = dst_ids.numel() * triton.cdiv(src_layout.rows, rows) * triton.cdiv(row_words, words)
+    launch(
+        transfer_units,
+        programs,
+        dst.device,
+        as_words(dst),
+        as_words(src),
+        upload(torch.stack((dst_ids, src_ids), dim=1), dst.device),
+        src_layout.rows,
+        src_layout.row_bytes // ALIGN,
+        *_strides(dst_layout),
+        *_strides(src_layout),
+        ROWS=rows,
+        WORDS=words,
+    )
+
+
+def gather(
+    staging: torch.Tensor, arena: torch.Tensor, layout: UnitLayout, ids: torch.Tensor
+) -> None:
+    """Pack units `ids` of `arena` densely into `staging`: `(n, rows, row_bytes)`, in their order.
+
+    `staging` has at least n units.  Otherwise as `transfer`; an id may occur twice.
+    """
+    packed = dense(layout.rows, layout.row_bytes)
+    transfer(staging, packed, torch.arange(ids.numel()), arena, layout, ids)
+
+
+def scatter(
+    arena: torch.Tensor, layout: UnitLayout, ids: torch.Tensor, staging: torch.Tensor
+) -> None:
+    """Unpack what `gather` packed: unit i of `staging` becomes unit `ids[i]` of `arena`."""
+    packed = dense(layout.rows, layout.row_bytes)
+    transfer(arena, layout, ids, staging, packed, torch.arange(ids.numel()))
+
+
+def _strides(layout: UnitLayout) -> tuple[int, int, int]:
+    return layout.stride // ALIGN, layout.row_stride // ALIGN, layout.base // ALIGN
+
+
+def _check_same_rows(dst: UnitLayout, src: UnitLayout) -> None:
+    if (dst.rows, dst.row_bytes) != (src.rows, src.row_bytes):
+        raise KernelArgumentError(
+            f"dst_layout has {dst.rows} rows of {dst.row_bytes} bytes, "
+            f"src_layout {src.rows} of {src.row_bytes}; a unit must be the same on both sides"
+        )
+
+
+def _check_arenas(dst: torch.Tensor, src: torch.Tensor) -> None:
+    check_arena("dst", dst)
+    check_arena("src", src)
+    check_same_device("dst", dst, "src", src)
+    begin, end = max(dst.data_ptr(), src.data_ptr()), min(_end(dst), _end(src))
+    if begin < end:
+        raise KernelArgumentError(
+            f"dst and src share {end - begin} bytes; inside one arena use copy_extents"
+        )
+
+
+def _end(arena: torch.Tensor) -> int:
+    return arena.data_ptr() + arena.numel()

@@ -1,0 +1,134 @@
+"""The launcher's own flags; all others are SGLang's."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from cachepawl.config import Options, make_options
+from cachepawl.errors import ConfigError
+
+
+def parser() -> argparse.ArgumentParser:
+    """Our flags; everything else is SGLang's."""
+    p = argparse.ArgumentParser(
+        prog="python -m cachepawl.launch_server",
+        description="SGLang's server with cachepawl's tree and arena. Takes every flag of "
+        "`python -m sglang.launch_server`, and:",
+        add_help=False,
+        allow_abbrev=False,
+        exit_on_error=False,
+    )
+    p.add_argument("-h", "--help", action="store_true", help="this, then SGLang's flags")
+    p.add_argument(
+        "--cachepawl-device-gb",
+        type=float,
+        metavar="GB",
+        help="bytes of the arena, in GiB, exactly (default: what --mem-fraction-static leaves)",
+    )
+    p.add_argument("--cachepawl-policy", default="lru", metavar="NAME", help="eviction policy: lru")
+    p.add_argument(
+        "--cachepawl-check-level",
+        type=int,
+        default=0,
+        metavar="N",
+        help="0 no checks, 1 counters every step, 2 everything every step (slow)",
+    )
+    p.add_argument(
+        "--cachepawl-no-split-prefill",
+        action="store_true",
+        help="never end a prefill chunk early to take one more snapshot",
+    )
+    p.add_argument(
+        "--cachepawl-map",
+        action="store_true",
+        help="serve pictures of the cache at /cachepawl/map, for `cachepawl map --url`",
+    )
+    p.add_argument(
+        "--cachepawl-trace",
+        metavar="FILE",
+        help="record every call that changes the cache; a name in .gz or .zst is compressed",
+    )
+    p.add_argument(
+        "--cachepawl-trace-mb",
+        type=float,
+        default=1024.0,
+        metavar="MB",
+        help="size of FILE after which FILE.1 is begun, and so on, in MiB",
+    )
+    p.add_argument(
+        "--cachepawl-trace-salt",
+        metavar="TEXT",
+        help="salt of the recording's hashes, for logs to be compared (default: random)",
+    )
+    p.add_argument(
+        "--cachepawl-dry-run", action="store_true", help="print what the budget holds, and stop"
+    )
+    p.add_argument(
+        "--cachepawl-cpu",
+        action="store_true",
+        help="serve without a GPU, with slow reference kernels: tests, demos, laptops",
+    )
+    p.add_argument(
+        "--cachepawl-allow-other-sglang",
+        action="store_true",
+        help="run although SGLang's version or a patched source is not the known one",
+    )
+    tests = p.add_argument_group("for tests")
+    tests.add_argument(
+        "--cachepawl-poison-freed",
+        action="store_true",
+        help="fill freed frames with NaN (CPU only)",
+    )
+    tests.add_argument(
+        "--cachepawl-corrupt-restored-state",
+        action="store_true",
+        help="negative control: a hit restores a wrong state",
+    )
+    tests.add_argument(
+        "--cachepawl-decision-log", metavar="FILE", help="append every decision to FILE.RANK"
+    )
+    return p
+
+
+def split_flags(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
+    """Our flags, and the rest for SGLang; ConfigError for a misspelt flag of ours."""
+    try:
+        ours, theirs = parser().parse_known_args(list(argv))
+    except argparse.ArgumentError as error:
+        raise ConfigError(f"{error}; see --help") from None
+    for word in theirs:
+        if word.startswith("--cachepawl"):
+            known = sorted(
+                f for f in parser()._option_string_actions if f.startswith("--cachepawl")
+            )
+            raise ConfigError(f"unknown flag {word.split('=')[0]}; known: {', '.join(known)}")
+    return ours, theirs
+
+
+def flag_names(words: Sequence[str]) -> set[str]:
+    """The flags among command-line words, without their values."""
+    return {word.split("=")[0] for word in words if word.startswith("--")}
+
+
+def options_of(ours: argparse.Namespace) -> Options:
+    """The validated options; ConfigError names the flag and the value."""
+    return make_options(
+        device_gb=ours.cachepawl_device_gb,
+        policy=ours.cachepawl_policy,
+        check_level=ours.cachepawl_check_level,
+        split_prefill=not ours.cachepawl_no_split_prefill,
+        map=ours.cachepawl_map,
+        poison_freed=ours.cachepawl_poison_freed,
+        corrupt_restored_state=ours.cachepawl_corrupt_restored_state,
+        decision_log=ours.cachepawl_decision_log,
+        trace=_absolute(ours.cachepawl_trace),
+        trace_mb=ours.cachepawl_trace_mb,
+        trace_salt=ours.cachepawl_trace_salt,
+        allow_other_sglang=ours.cachepawl_allow_other_sglang,
+    )
+
+
+def _absolute(path: str | None) -> str | None:
+    return None if path is None else str(Path(path).absolute())

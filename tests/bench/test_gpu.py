@@ -1,0 +1,69 @@
+"""The GPU benchmark without a GPU: a dry run is right and leaves nothing, a real one says no."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from benchmarks.gpu.bench import gbps, must_equal, spread
+from benchmarks.gpu.run import SECTIONS, below_the_bar
+
+ROOT = Path(__file__).parents[2]
+WITHOUT_GPU = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+
+
+def run(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *words], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+
+
+def test_a_dry_run_is_right_and_records_nothing(tmp_path: Path) -> None:
+    done = run("-m", "benchmarks.gpu.run", "--dry-run", "--out", str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert [line.split(": ")[1] for line in lines] == list(SECTIONS)
+    assert all(line.startswith("DRY RUN, not a measurement: ") for line in lines)
+    assert list(tmp_path.iterdir()) == []
+
+
+@WITHOUT_GPU
+@pytest.mark.parametrize("words", [["-m", "benchmarks.gpu.run"], ["tests/kernels/on_gpu.py"]])
+def test_no_gpu_is_said_in_one_line(words: list[str]) -> None:
+    done = run(*words)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.startswith("no GPU: torch ")
+    assert done.stderr.count("\n") == 1
+
+
+def test_rows_below_the_bar_are_named() -> None:
+    copies = [
+        {"row": "copy", "extent_bytes": size, "of_copy": share}
+        for size, share in ((1024, 0.2), (65536, 0.9), (2**20, 0.89))
+    ]
+    attention = [{"row": "decode", "ratio": ratio} for ratio in (1.05, 1.06)]
+    found = {"extents": copies, "attention": attention, "steps": []}
+    assert below_the_bar(found) == [
+        "copy of extents of 1048576 bytes: 89% of one copy",
+        "decode: 1.06 times the contiguous time",
+    ]
+
+
+def test_a_wrong_result_is_no_figure() -> None:
+    with pytest.raises(AssertionError, match="copy: 1 elements differ from the reference"):
+        must_equal("copy", torch.tensor([1, 2]), torch.tensor([1, 3]))
+
+
+def test_extents_lie_apart_inside_their_room() -> None:
+    offsets = spread(5, 48, 300)
+    assert len(set(offsets.tolist())) == 5
+    assert all(offset % 48 == 0 and offset + 48 <= 300 for offset in offsets.tolist())
+
+
+def test_gigabytes_a_second() -> None:
+    assert gbps(2 * 10**9, 10**6) == 2.0

@@ -1,0 +1,124 @@
+"""The real server records itself; its log, run again, has the server's own hits."""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+import requests
+from cells import CHUNK, LIMITS, Cell
+from harness import Client, running, tokens
+
+from cachepawl.offline.files import read_text
+from cachepawl.offline.recorded.log import Log
+from cachepawl.offline.recorded.requests import RecordedRequest, arrivals, requests_of
+from cachepawl.offline.recorded.rerun import Rerun
+from cachepawl.record.hashes import make_salt, name_hash
+
+SALT = "pepper"
+SECRET = list(range(7, 207, 2))
+"""A prompt that is easy to look for."""
+
+
+def ask(client: Client, ids: list[int], name: str, new: int) -> tuple[int, int]:
+    """Cached tokens and tokens of the answer."""
+    body = {
+        "input_ids": ids,
+        "rid": name,
+        "sampling_params": {"temperature": 0, "max_new_tokens": new, "ignore_eos": True},
+    }
+    reply = requests.post(f"{client.base}/generate", json=body, timeout=300)
+    reply.raise_for_status()
+    meta = reply.json()["meta_info"]
+    assert meta["id"] == name
+    return meta["cached_tokens"], meta["completion_tokens"]
+
+
+def load(client: Client) -> dict[str, tuple[int, int]]:
+    """Conversations side by side, more than fits, an abort, a flush; what was answered."""
+    stems = [tokens(i, 180 + 40 * i) for i in range(3)]
+    answers: dict[str, tuple[int, int]] = {}
+
+    def converse(number: int) -> None:
+        ids = stems[number % 3] + tokens(100 + number, 20 + 9 * number)
+        for turn in range(3):
+            name = f"c{number}.{turn}"
+            answers[name] = ask(client, ids, name, 6 + 40 * (number % 4 == 0))
+            ids = ids + tokens(200 + 10 * number + turn, 33)
+
+    with ThreadPoolExecutor(6) as pool:
+        list(pool.map(converse, range(12)))
+    body = {
+        "input_ids": tokens(70, 200),
+        "rid": "gone",
+        "sampling_params": {"temperature": 0, "max_new_tokens": 1500, "ignore_eos": True},
+        "stream": True,
+    }
+    with requests.post(f"{client.base}/generate", json=body, stream=True, timeout=60) as reply:
+        lines = reply.iter_lines()
+        for _ in range(6):
+            next(lines)
+    client.wait_idle()
+    client.flush()
+    answers["secret"] = ask(client, SECRET, "secret", 4)
+    answers["again"] = ask(client, SECRET, "again", 4)
+    return answers
+
+
+def by_name(ended: list[RecordedRequest], names: list[str]) -> dict[str, RecordedRequest]:
+    salt = make_salt(SALT)
+    found = {request.name: request for request in ended}
+    return {name: found[name_hash(salt, name)] for name in names}
+
+
+@pytest.mark.parametrize(
+    ("cell", "gib", "suffix"),
+    [(Cell("nemotron_h", 16), "0.0012", ".zst"), (Cell("qwen3", 1), "0.0005", "")],
+    ids=str,
+)
+def test_the_log_has_the_servers_hits(cell: Cell, gib: str, suffix: str, tmp_path: Path) -> None:
+    path = tmp_path / f"trace{suffix}"
+    more = [
+        *("--cachepawl-device-gb", gib, "--cachepawl-trace", str(path)),
+        *("--cachepawl-trace-salt", SALT, "--cachepawl-trace-mb", "0.004"),
+    ]
+    with running(cell.family, cell.page, tmp_path, limits=LIMITS, more=more) as live:
+        answers = load(live.client)
+        stats = live.client.wait_idle()
+        time.sleep(2.5)  # the last second is flushed
+        assert f"cachepawl: recording to {path}\n" in live.log
+    rerun = Rerun(Log(path))
+    ended = list(requests_of(rerun))
+    assert rerun.divergence is None
+    assert (rerun.skipped, rerun.lost) == (0, 0)
+    assert len(rerun.log.parts) > 1
+
+    text = "".join(read_text(part) for part in rerun.log.parts)
+    assert str(SECRET[:4])[1:-1].replace(" ", "") not in text
+    assert '"secret"' not in text
+    assert SALT not in text
+
+    of = by_name(ended, list(answers))
+    assert {n: (r.hit, r.output) for n, r in of.items()} == answers
+    assert {n: (r.cached, r.output) for n, r in of.items()} == answers
+    assert all(r.prompt - r.recorded == sum(m.tokens for m in r.missed) for r in of.values())
+    assert sum(r.recorded for r in of.values()) > CHUNK
+    (gone,) = by_name(ended, ["gone"]).values()
+    assert gone.how == "abort"
+
+    assert rerun.cache is not None
+    rerun.cache.check(2)
+    again = rerun.cache.stats()
+    counted = {"lookups", "prompt_tokens", "hit_tokens", "checkpoints_skipped",
+               "admissions_refused", "prefixes_dropped"}  # fmt: skip
+    assert {k: v for k, v in again.items() if k not in counted} == {
+        k: v for k, v in stats.items() if k not in counted
+    }
+    assert again["evicted_tokens"] > 0
+
+    keys = {request.number: key for request, key in arrivals(Log(path))}
+    assert keys.keys() == {request.number for request in ended}
+    assert keys[of["secret"].number] == keys[of["again"].number]
+    assert list(keys) == sorted(keys)
