@@ -7,6 +7,7 @@ count of its own; here are the cases that it is too small for.
 from __future__ import annotations
 
 import random
+import sys
 from array import array
 from collections.abc import Callable
 
@@ -168,6 +169,43 @@ def test_rows_that_are_all_ending_make_admission_wait() -> None:
     assert cache.stats() == sizes | {"evacuations_refused": 1}
     cache.release(0, 0, 1)
     assert cache.make_way(0, 1) is Admission.OPEN
+
+
+def calls_of_a_burst(cached: int) -> int:
+    """Python calls of one burst beside so many cached prompts of a page."""
+    cache = narrow(400, 8)
+    for number in range(cached):
+        row, key = 1000 + number, Key(array("q", [number]).tobytes())
+        cache.open_row(row, cache.tree.root, 0)
+        cache.allocate(row, 1)
+        cache.publish(row, key, 1, None)
+        cache.close_row(row)
+    for row in range(40):  # a frame each
+        cache.open_row(row, cache.tree.root, 0)
+        cache.allocate(row, 8)
+        cache.refs.rows[row].runs[0][1] = cache.refs.rows[row].count = 3
+        cache.refs.row_pages -= 5
+        first = cache.refs.rows[row].last_page + 1
+        cache.frames.free_pinned(Runs([(first, 5)]))
+    cache.check(2)
+    calls = 0
+
+    def count(frame: object, event: str, argument: object) -> None:
+        nonlocal calls
+        calls += event == "call"
+
+    sys.setprofile(count)
+    try:
+        assert cache.make_way(0, 361) is Admission.OPEN
+    finally:
+        sys.setprofile(None)
+    assert cache.counters.evacuated_pages == 3
+    assert cache.counters.evicted_tokens == 0
+    return calls
+
+
+def test_a_burst_costs_the_same_whatever_is_cached() -> None:
+    assert calls_of_a_burst(8) == calls_of_a_burst(800)
 
 
 @settings(max_examples=150, deadline=None)
