@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
 
 from cachepawl.offline.plan.workload import Need
 from cachepawl.offline.sglang.memory import ArenaPlan, StaticPlan, UnifiedPlan
@@ -37,10 +38,14 @@ class Store(Protocol):
         """Bytes in use when that is held."""
 
 
-class StaticStore(NamedTuple):
-    """Two pools: each kind has its own room."""
+Plan = TypeVar("Plan", StaticPlan, UnifiedPlan, ArenaPlan)
 
-    plan: StaticPlan
+
+@dataclass(frozen=True)
+class _Planned(Generic[Plan]):
+    """What all layouts tell in the same way."""
+
+    plan: Plan
 
     @property
     def page_tokens(self) -> int:
@@ -53,6 +58,10 @@ class StaticStore(NamedTuple):
     @property
     def request_limit(self) -> int:
         return self.plan.max_running_requests
+
+
+class StaticStore(_Planned[StaticPlan]):
+    """Two pools: each kind has its own room."""
 
     @property
     def most_tokens(self) -> int:
@@ -72,22 +81,8 @@ class StaticStore(NamedTuple):
         return tokens * self.plan.kv_token_bytes + need.states * self.plan.states.slot_bytes
 
 
-class UnifiedStore(NamedTuple):
+class UnifiedStore(_Planned[UnifiedPlan]):
     """One buffer, filled from both ends, and the static split's limit on requests."""
-
-    plan: UnifiedPlan
-
-    @property
-    def page_tokens(self) -> int:
-        return self.plan.settled.page_tokens
-
-    @property
-    def states_per_request(self) -> int:
-        return self.plan.settled.states_per_request
-
-    @property
-    def request_limit(self) -> int:
-        return self.plan.max_running_requests
 
     @property
     def most_tokens(self) -> int:
@@ -105,22 +100,8 @@ class UnifiedStore(NamedTuple):
         return need.pages * self.plan.page_bytes + need.states * self.plan.state_bytes
 
 
-class ArenaStore(NamedTuple):
+class ArenaStore(_Planned[ArenaPlan]):
     """Frames, each a state or pages; pages of several conversations share frames."""
-
-    plan: ArenaPlan
-
-    @property
-    def page_tokens(self) -> int:
-        return self.plan.settled.page_tokens
-
-    @property
-    def states_per_request(self) -> int:
-        return self.plan.settled.states_per_request
-
-    @property
-    def request_limit(self) -> int:
-        return self.plan.max_running_requests
 
     @property
     def most_tokens(self) -> int:

@@ -9,9 +9,10 @@ their quotient is no waste that could occur; `exact` says what can.
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import NamedTuple
 
-from cachepawl.offline.vllm.records import Coverage, GroupAdvisory, GroupProposal
+from cachepawl.offline.vllm.records import Coverage, Described, GroupAdvisory, GroupProposal
 from cachepawl.offline.vllm.schema import CachePlan, Group, Notes
 
 
@@ -60,12 +61,7 @@ def group_advisories(plan: CachePlan) -> list[GroupAdvisory]:
     """Each group, were all blocks its own."""
     return [
         GroupAdvisory(
-            group_index=index_of(plan, place),
-            cache_kind=group.cache_spec.cache_kind,
-            layer_count=group.layers,
-            block_size=group.cache_spec.block_size,
-            page_size_bytes=group.cache_spec.page_size_bytes,
-            useful_bytes=group.cache_spec.useful_bytes,
+            **asdict(_described(plan, place)),
             estimated_bytes=figures.reserved,
             overestimation_ratio=figures.ratio,
             wasted_fraction=figures.wasted,
@@ -80,12 +76,7 @@ def group_proposals(plan: CachePlan) -> list[GroupProposal]:
     """Each group with all blocks its own, and without its padding."""
     return [
         GroupProposal(
-            group_index=index_of(plan, place),
-            cache_kind=group.cache_spec.cache_kind,
-            layer_count=group.layers,
-            block_size=group.cache_spec.block_size,
-            page_size_bytes=group.cache_spec.page_size_bytes,
-            useful_bytes=group.cache_spec.useful_bytes,
+            **asdict(_described(plan, place)),
             vanilla_estimated_bytes=figures.reserved,
             cachepawl_proposed_bytes=figures.useful,
             proposed_savings_bytes=figures.savings,
@@ -93,6 +84,19 @@ def group_proposals(plan: CachePlan) -> list[GroupProposal]:
         for place, group in enumerate(plan.groups)
         for figures in [_group_figures(group, plan.num_blocks)]
     ]
+
+
+def _described(plan: CachePlan, place: int) -> Described:
+    group = plan.groups[place]
+    spec = group.cache_spec
+    return Described(
+        group_index=index_of(plan, place),
+        cache_kind=spec.cache_kind,
+        layer_count=group.layers,
+        block_size=spec.block_size,
+        page_size_bytes=spec.page_size_bytes,
+        useful_bytes=spec.useful_bytes,
+    )
 
 
 def index_of(plan: CachePlan, place: int) -> int:

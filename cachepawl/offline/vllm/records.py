@@ -24,8 +24,8 @@ CONTROL_POINTS = (
 
 
 @dataclass(frozen=True)
-class GroupAdvisory:
-    """A group as if it had the whole pool to itself."""
+class Described:
+    """A group as its plan has it; a page's bytes are those of one layer and block."""
 
     group_index: int
     cache_kind: Kind | None
@@ -33,6 +33,12 @@ class GroupAdvisory:
     block_size: int | None
     page_size_bytes: int | None
     useful_bytes: int | None
+
+
+@dataclass(frozen=True)
+class GroupAdvisory(Described):
+    """A group as if it had the whole pool to itself."""
+
     estimated_bytes: int | None
     overestimation_ratio: float | None
     wasted_fraction: float | None
@@ -40,15 +46,9 @@ class GroupAdvisory:
 
 
 @dataclass(frozen=True)
-class GroupProposal:
+class GroupProposal(Described):
     """A group's bytes over the whole pool, with and without padding."""
 
-    group_index: int
-    cache_kind: Kind | None
-    layer_count: int
-    block_size: int | None
-    page_size_bytes: int | None
-    useful_bytes: int | None
     vanilla_estimated_bytes: int | None
     cachepawl_proposed_bytes: int | None
     proposed_savings_bytes: int | None
