@@ -6,7 +6,7 @@ WORKERS ?= 2
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve test test-gpu check bench bench-gpu stress clean
+.PHONY: help setup demo serve test test-gpu check bench bench-capacity bench-gpu stress clean
 
 help:  ## what there is to make
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -36,6 +36,9 @@ check: setup  ## format, lint, types, import directions
 
 bench: setup  ## tree and allocator operations beside SGLang's own
 	$(BIN)/python -m benchmarks.run
+
+bench-capacity: setup  ## live bytes and moved bytes beside other ways to share memory
+	$(BIN)/python -m benchmarks.capacity.run
 
 test-gpu: setup  ## the kernels' tests, compiled, on a GPU
 	$(BIN)/python tests/kernels/on_gpu.py

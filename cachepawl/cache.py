@@ -14,6 +14,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from cachepawl.errors import ArgumentError, InvariantError, LockError, OutOfPages
+from cachepawl.evacuation import Admission, Carry, Evacuator, nothing_to_carry
 from cachepawl.observe.counters import CacheCounters
 from cachepawl.policy.base import EvictionPolicy, Victim, evict
 from cachepawl.policy.lru import LRU, LRU_KV, LRU_STATE
@@ -74,6 +75,8 @@ class HybridPrefixCache:
         )
         self.counters = CacheCounters()
         self.row_states = 0
+        self.carry: Carry = nothing_to_carry
+        """Copies pages that `make_way` moves, and rewrites mirrors of their ids."""
 
     # -- reading ------------------------------------------------------------------
 
@@ -113,6 +116,35 @@ class HybridPrefixCache:
         """
         pages = self.geometry.pages_of(tokens)
         return self.frames.fits(pages, states, self.tree.state_evictable)
+
+    def make_way(self, tokens: int, states: int) -> Admission:
+        """Move pinned pages together until `fits` holds, if it can hold; one burst a call.
+
+            OPEN    `fits` holds; pages were moved only if it did not before
+            SOON    a burst was not enough, or everything movable is in a transfer's hands
+            CLOSED  it cannot hold, and nothing was changed
+
+        At the same request and with nothing else pinned meanwhile, every SOON brings it nearer
+        by a frame at least.  Call it where no page is handed out for a forward that is not under
+        way yet: whoever carries the bytes cannot know of it.
+        """
+        if self.fits(tokens, states):
+            return Admission.OPEN
+        pages, evictable = self.geometry.pages_of(tokens), self.tree.state_evictable
+        if not self.frames.fits_packed(pages, states, evictable):
+            return Admission.CLOSED
+        evacuator = Evacuator(self.tree, self.refs, self._evict_pages, MAX_RESERVE, self.carry)
+        moved = evacuator.burst(self.frames.frames_to_unpin(states, evictable))
+        if not moved:
+            self.counters.evacuations_refused += 1
+            return Admission.SOON
+        self.counters.evacuations += 1
+        self.counters.evacuated_pages += moved
+        self.counters.largest_evacuation = max(self.counters.largest_evacuation, moved)
+        return Admission.OPEN if self.fits(tokens, states) else Admission.SOON
+
+    def _evict_pages(self, pages: int) -> int:
+        return self.evict_tokens(pages * self.geometry.page_tokens) // self.geometry.page_tokens
 
     def obtainable_tokens(self) -> int:
         """Tokens of KV that could be had now, by eviction if need be."""
@@ -400,8 +432,9 @@ class HybridPrefixCache:
             "state_protected": tree.state_protected,
             "rows": len(self.refs.rows),
         }
+        moved = {"evacuated_bytes": counters.evacuated_pages * self.geometry.page_bytes}
         totals = {k: v for k, v in vars(counters).items() if isinstance(v, int)}
-        return sizes | totals | vars(frames.counters)
+        return sizes | moved | totals | vars(frames.counters)
 
     def _shortage(self, need: int, what: str, have: int) -> str:
         tree, page = self.tree, self.geometry.page_tokens

@@ -27,3 +27,10 @@ class CacheCounters:
     prefixes_dropped: int = 0
     """Hits given up because the prefix's own pages pinned the frames the request needed."""
     duplicate_pages: int = 0
+    evacuations: int = 0
+    """Bursts of moved pages."""
+    evacuated_pages: int = 0
+    largest_evacuation: int = 0
+    """Pages of the largest burst."""
+    evacuations_refused: int = 0
+    """Times that packing would have made room, and the pages could not be moved."""

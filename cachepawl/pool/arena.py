@@ -53,6 +53,8 @@ class Arena:
         """`(frames, frame_bytes)` uint8: a frame as one contiguous byte range."""
         self.states = self.frames[:, : geometry.state_bytes]
         """`(frames, state_bytes)` uint8: a state as one contiguous byte range."""
+        self.pages = self._used.view(-1, geometry.page_bytes)
+        """`(pages, page_bytes)` uint8: a KV page as one contiguous byte range."""
 
     def k_view(self, layer: int) -> torch.Tensor:
         """`(tokens, heads, head_dim)`, token stride one entry."""
@@ -113,3 +115,18 @@ class Arena:
     def poison_frame(self, frame: int) -> None:
         """Debug, where nothing runs beside the host: fill a frame with 0xFF, NaN in any float."""
         self.frames[frame] = 0xFF
+
+
+COPY_BYTES = 32 << 20
+"""Most bytes of a page copy that are held outside the arena at once."""
+
+
+def copy_pages(arena: Arena, src: Sequence[int], dst: Sequence[int]) -> None:
+    """Copy whole KV pages, `src[i]` to `dst[i]`; no page is in both, none twice in `dst`.
+
+    On the current stream; the ids travel without a synchronisation.  Each part of at most
+    `COPY_BYTES` is gathered and scattered: two launches.
+    """
+    index = torch.tensor([src, dst], dtype=torch.int64).to(arena.raw.device, non_blocking=True)
+    for part in torch.split(index, max(1, COPY_BYTES // arena.geometry.page_bytes), dim=1):
+        arena.pages[part[1]] = arena.pages[part[0]]

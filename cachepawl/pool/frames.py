@@ -1,6 +1,7 @@
 """The host's truth: which frame is whose and which of its pages are free.  No torch.
 
-Any frame, wherever it lies, changes kind the moment it is empty; nothing moves.
+Any frame, wherever it lies, changes kind the moment it is empty; nothing moves on its
+own (`start_moves` and `finish_moves` carry out what `evacuation` plans).
 States take the highest free frame.  KV goes request-affine: a row (a request) fills
 runs of its own, and the pages that follow its last run stay reserved for it until
 somebody needs them.  New runs go to the fullest partly filled frame that has one
@@ -19,9 +20,10 @@ from collections.abc import Callable
 
 from sortedcontainers import SortedList
 
-from cachepawl.errors import DoubleFree
+from cachepawl.errors import ArgumentError, DoubleFree
 from cachepawl.pool.bits import first_run, lowest_run, ones, run_length
 from cachepawl.pool.counters import FrameCounters
+from cachepawl.pool.moves import Moves
 from cachepawl.types import Runs
 
 FREE, SINK, KV, STATE = range(4)
@@ -72,6 +74,7 @@ class FrameAllocator:
         self._key = [0] * n  # its key in _partial, 0 when not there
         self._partial: SortedList[tuple[int, int]] = SortedList()  # (-pages taken, frame)
         self._reserved: dict[int, tuple[int, int]] = {}  # row -> pages [start, stop)
+        self._still: dict[int, int] = {}  # frame -> its pages that a transfer reads or writes
         self.kv_pages = 0
         self.kv_frames = 0
         self.states = 0
@@ -122,6 +125,23 @@ class FrameAllocator:
         whole = len(self._free) + self.kv_frames - self.pinned_frames + evictable_states
         return states + kv_frames <= whole
 
+    def fits_packed(self, pages: int, states: int, evictable_states: int) -> bool:
+        """As `fits`, if pinned pages could be moved together as well.
+
+        Frames with pages that stay still stay; the pages of all others fill whole frames.
+        """
+        if pages > self.page_cap - self.pinned_pages:
+            return False
+        if states > self.state_cap - (self.states - evictable_states):
+            return False
+        kv_frames = max(len(self._still), -(-(self.pinned_pages + pages) // self.pages_per_frame))
+        return states + kv_frames <= self.num_frames - 1 - (self.states - evictable_states)
+
+    def frames_to_unpin(self, states: int, evictable_states: int) -> int:
+        """Frames that must lose their pinned pages before eviction alone makes so many slots."""
+        whole = len(self._free) + self.kv_frames - self.pinned_frames + evictable_states
+        return max(0, states - whole)
+
     # -- KV pages ---------------------------------------------------------------
 
     def alloc_pages(self, row: int, count: int, reserve: int = 0) -> Runs | None:
@@ -135,6 +155,8 @@ class FrameAllocator:
             return None
         runs: list[tuple[int, int]] = []
         missing = count - self._from_reservation(row, count, runs)
+        if missing >= self.pages_per_frame:
+            missing -= self._whole_frames(missing, runs)
         while missing > 0:
             first, got = self._next_run(row, missing, reserve)
             runs.append((first, got))
@@ -143,8 +165,25 @@ class FrameAllocator:
         self._note_stranded()
         return Runs(runs)
 
+    def _whole_frames(self, count: int, runs: list[tuple[int, int]]) -> int:
+        """Free frames for as much of `count` as fills them, lowest first; returns the pages.
+
+        `_next_run` would do the same: no partly filled frame has so many pages.
+        """
+        full = self.pages_per_frame
+        whole = min(count // full, len(self._free))
+        for _ in range(whole):
+            frame = self._take(0, KV)
+            self._used[frame] = self._all
+            self._count[frame] = self._pinned[frame] = full
+            runs.append((frame * full, full))
+        self.kv_pages += whole * full
+        self.pinned_pages += whole * full
+        self.pinned_frames += whole
+        return whole * full
+
     def _note_stranded(self) -> None:
-        stranded = self.stranded_pages
+        stranded = self.kv_frames * self.pages_per_frame - self.kv_pages
         if stranded > self.counters.peak_stranded_pages:
             self.counters.peak_stranded_pages = stranded
 
@@ -203,10 +242,10 @@ class FrameAllocator:
 
     def _next_run(self, row: int, count: int, reserve: int) -> tuple[int, int]:
         """One more run for the row, as long as possible up to `count`, and its reservation."""
-        frame, at = self._place(count, reserve)
+        frame, at = self._place(count, reserve) if count <= self.pages_per_frame else (-1, -1)
         if frame < 0:
             if self._free:
-                frame, at = self._take(self._free[0], KV), 0
+                frame, at = self._take(0, KV), 0
                 got = min(count, self.pages_per_frame)
             else:
                 if not self._partial:
@@ -217,18 +256,21 @@ class FrameAllocator:
         else:
             got = count
         self._use(frame, at, got)
-        self._refile(frame)
+        extra = 0
         if reserve and got == count:
-            open_mask = self._all & ~(self._used[frame] | self._held[frame])
-            extra = min(reserve, run_length(open_mask, at + got))
-            if extra:
-                self._hold(row, frame, at + got, extra)
+            extra = min(reserve, run_length(self.unreserved_mask(frame), at + got))
+        if extra:
+            self._hold(row, frame, at + got, extra)
+        else:
+            self._refile(frame)
         return frame * self.pages_per_frame + at, got
 
     def _place(self, count: int, reserve: int) -> tuple[int, int]:
         """The fullest frames with room enough, a few of them: a run long enough, or (-1, -1)."""
         for wanted in (count + reserve, count) if reserve else (count,):
             # Key -taken: from here on a frame has `wanted` open pages, if maybe not in one run.
+            if wanted > self.pages_per_frame:
+                continue
             start = self._partial.bisect_left((wanted - self.pages_per_frame, 0))
             for _, frame in self._partial.islice(start, start + SCAN):
                 at = first_run(self._all & ~(self._used[frame] | self._held[frame]), wanted)
@@ -373,6 +415,74 @@ class FrameAllocator:
         if stop - start > 1:
             self._hold(row, frame, at, (stop - start) // 2)
 
+    def reserve_behind(self, row: int, page: int, count: int) -> None:
+        """Keep up to `count` free, unreserved pages behind a page for a row, and no others."""
+        self.drop_reservation(row)
+        frame, at = divmod(page, self.pages_per_frame)
+        extra = min(count, run_length(self.unreserved_mask(frame), at + 1))
+        if extra:
+            self._hold(row, frame, at + 1, extra)
+
+    # -- moves ------------------------------------------------------------------
+
+    def hold_still(self, runs: Runs) -> None:
+        """A transfer reads or writes these pages: their frames are not evacuated until `let_go`."""
+        for frame, count in runs.by_frame(self.pages_per_frame):
+            self._still[frame] = self._still.get(frame, 0) + count
+
+    def let_go(self, runs: Runs) -> None:
+        """The transfer has ended.  DoubleFree, and no change, for pages that were not held."""
+        parts = runs.by_frame(self.pages_per_frame)
+        for frame, count in parts:
+            if self._still.get(frame, 0) < count:
+                raise DoubleFree(f"{runs}: frame {frame} has {self._still.get(frame, 0)} held")
+        for frame, count in parts:
+            self._still[frame] -= count
+            if not self._still[frame]:
+                del self._still[frame]
+
+    def is_still(self, frame: int) -> bool:
+        """Whether a transfer holds pages of the frame where they are."""
+        return frame in self._still
+
+    def start_moves(self, moves: Moves) -> None:
+        """The targets are in use and pinned; the sources still are.  Copy, then `finish_moves`.
+
+        Reservations give way.  ArgumentError, and no change, unless every source is pinned,
+        or at least in use, and every target a different free page of a frame with KV.
+        """
+        pieces = [(*divmod(m.target, self.pages_per_frame), m.pages) for m in moves.every]
+        self._refuse_targets(pieces)
+        for first, count in moves.sources.runs:
+            for page in (first, first + count - 1):
+                if not self.is_used(page):
+                    raise ArgumentError(f"page {page} is to be moved and is not in use")
+        for frame, at, count in pieces:
+            if self._held[frame] & ones(count, at):
+                self._open_reservations(frame, at, count)
+            self._use(frame, at, count)
+            self._refile(frame)
+
+    def _refuse_targets(self, pieces: list[tuple[int, int, int]]) -> None:
+        seen: dict[int, int] = {}
+        for frame, at, count in pieces:
+            bits = ones(count, at)
+            known = 0 < frame < self.num_frames and self.kind[frame] == KV
+            if not known or (self._used[frame] | seen.get(frame, 0)) & bits or bits & ~self._all:
+                first = frame * self.pages_per_frame + at
+                raise ArgumentError(f"pages [{first}, {first + count}) are no free pages of a frame"
+                                    f" with KV: nothing can be moved there")  # fmt: skip
+            seen[frame] = seen.get(frame, 0) | bits
+
+    def _open_reservations(self, frame: int, at: int, count: int) -> None:
+        start = frame * self.pages_per_frame + at
+        for row in [r for r, (a, b) in self._reserved.items() if a < start + count and start < b]:
+            self.drop_reservation(row)
+
+    def finish_moves(self, moves: Moves) -> None:
+        """The copy is under way, before all that will be written later: the sources are free."""
+        self.free_pinned(moves.sources)
+
     # -- states -----------------------------------------------------------------
 
     def alloc_states(self, count: int) -> tuple[int, ...] | None:
@@ -380,7 +490,7 @@ class FrameAllocator:
         if count > self.available_states:
             self.counters.state_refusals += 1
             return None
-        slots = tuple(self._take(self._free[-1], STATE) for _ in range(count))
+        slots = tuple(self._take(-1, STATE) for _ in range(count))
         self.states += count
         self.counters.states_handed += count
         self.counters.peak_states = max(self.counters.peak_states, self.states)
@@ -397,13 +507,15 @@ class FrameAllocator:
 
     # -- frames -----------------------------------------------------------------
 
-    def _take(self, frame: int, kind: int) -> int:
-        self._free.remove(frame)
+    def _take(self, end: int, kind: int) -> int:
+        """The lowest free frame (`end` 0) or the highest (-1), for a kind."""
+        frame: int = self._free.pop(end)
         self.kind[frame] = kind
         last, self._last_kind[frame] = self._last_kind[frame], kind
         if kind == KV:
             self.kv_frames += 1
-            self.counters.peak_kv_frames = max(self.counters.peak_kv_frames, self.kv_frames)
+            if self.kv_frames > self.counters.peak_kv_frames:
+                self.counters.peak_kv_frames = self.kv_frames
             if last == STATE:
                 self.counters.state_to_kv += 1
                 self.turned_to_kv.append(frame)
@@ -433,6 +545,18 @@ class FrameAllocator:
 
     def pinned_in(self, frame: int) -> int:
         return self._pinned[frame]
+
+    def free_mask(self, frame: int) -> int:
+        """Free pages of a frame with KV, as bits."""
+        return self._all & ~self._used[frame]
+
+    def unreserved_mask(self, frame: int) -> int:
+        """Free pages of a frame with KV that are reserved for nobody, as bits."""
+        return self._all & ~(self._used[frame] | self._held[frame])
+
+    def pinned_by_frame(self) -> list[tuple[int, int]]:
+        """`(pinned pages, frame)` of every frame that has some, the fewest first."""
+        return sorted((count, frame) for frame, count in enumerate(self._pinned) if count)
 
     def frame_of(self, page: int) -> int:
         return page // self.pages_per_frame
@@ -481,6 +605,7 @@ class FrameAllocator:
                 self._held_pages,
                 sum(stop - start for start, stop in held),
             ),
+            "frames held still without pages": ([], [f for f in self._still if not self._count[f]]),
             "reserved pages in use": (
                 0,
                 sum((u & h).bit_count() for u, h in zip(self._used, self._held, strict=True)),

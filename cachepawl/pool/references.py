@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from cachepawl.errors import DoubleFree, InvariantError
 from cachepawl.pool.frames import FrameAllocator
+from cachepawl.pool.moves import Moves, RowPiece, touch
 from cachepawl.types import NO_PAGES, Runs
 
 
@@ -118,7 +119,10 @@ class PageReferences:
     def own_pages(self, row: int) -> int:
         """Pages that the row holds outside the tree."""
         entry = self.rows[row]
-        return entry.count - entry.shared - sum(b - a for a, b in entry.released)
+        own = entry.count - entry.shared
+        for start, stop in entry.released:
+            own -= stop - start
+        return own
 
     def publish(self, row: int, canonical: Runs, duplicates: Runs) -> None:
         """The row's first `len(canonical)` pages are the tree's from now on.
@@ -145,7 +149,8 @@ class PageReferences:
         stop = min(stop, entry.count)
         if start >= stop:
             return
-        if start < entry.shared or any(a < stop and start < b for a, b in entry.released):
+        released = entry.released
+        if start < entry.shared or (released and any(a < stop and start < b for a, b in released)):
             raise DoubleFree(
                 f"row {row}: pages [{start}, {stop}) are not its own to free: the tree has "
                 f"[0, {entry.shared}), freed before: {entry.released}"
@@ -161,6 +166,36 @@ class PageReferences:
             raise InvariantError(f"I7 row {row} closes with {left} pages of its own")
         del self.rows[row]
         self.frames.drop_reservation(row)
+
+    # -- moves -----------------------------------------------------------------------
+
+    def touching(self, frames: frozenset[int]) -> list[int]:
+        """Rows with pages in one of the frames, own or the tree's, in the order they began."""
+        full = self.frames.pages_per_frame
+        return [row for row, entry in self.rows.items() if touch(entry.runs, frames, full)]
+
+    def movable(self, rows: list[int]) -> list[Runs]:
+        """The own pages of rows, row by row.  Rows that have begun to end are left out."""
+        entries = [self.rows[row] for row in rows if not self.rows[row].released]
+        return [entry.slice(entry.shared, entry.count) for entry in entries]
+
+    def rewrite_rows(self, rows: list[int], moves: Moves, most_reserved: int) -> list[RowPiece]:
+        """Rows name the new pages; returns what changed.
+
+        A row whose last page moved keeps a reservation, at most `most_reserved` pages, behind
+        its new place.  Costs the frames that the rows' runs touch.
+        """
+        changed: list[RowPiece] = []
+        for row in rows:
+            entry = self.rows[row]
+            last = entry.last_page
+            pieces = list(moves.pieces(entry.runs))
+            changed += _differing(row, entry.runs, pieces)
+            entry.runs = [list(run) for run in Runs((page, n) for _, page, n in pieces).runs]
+            if entry.last_page != last and not entry.released:
+                reserve = min(entry.count, most_reserved)
+                self.frames.reserve_behind(row, entry.last_page, reserve)
+        return changed
 
     # -- the tree's pages ----------------------------------------------------------
 
@@ -211,3 +246,22 @@ class PageReferences:
                 if found != wanted or not self.frames.is_used(page):
                     out.append(f"I7 page {page} at {i} of row {row}: {found}, not {wanted}")
         return out
+
+
+def _differing(
+    row: int, before: list[list[int]], pieces: list[tuple[int, int, int]]
+) -> list[RowPiece]:
+    """The pieces that are not where the row's runs had them.
+
+    A piece lies within one run, for the runs were cut to make them.
+    """
+    out = []
+    runs = iter(before)
+    start = stop = first = 0
+    for position, page, count in pieces:
+        while position >= stop:
+            first, length = next(runs)
+            start, stop = stop, stop + length
+        if first + position - start != page:
+            out.append(RowPiece(row, position, page, count))
+    return out

@@ -13,6 +13,7 @@ from time import monotonic
 
 from cachepawl.cache import HybridPrefixCache, Published
 from cachepawl.errors import OutOfPages
+from cachepawl.evacuation import Admission
 from cachepawl.tree import Lock, Match, Miss, Node
 from cachepawl.types import Key, Runs
 
@@ -78,6 +79,11 @@ class RecordingCache(HybridPrefixCache):
         done = self._plain.make_room_for_states(states)
         self._put(("make_room_for_states", monotonic(), states, done))
         return done
+
+    def make_way(self, tokens: int, states: int) -> Admission:
+        way = self._plain.make_way(tokens, states)
+        self._put(("make_way", monotonic(), tokens, states, way.name))
+        return way
 
     def evict_tokens(self, tokens: int) -> int:
         gone = self._plain.evict_tokens(tokens)

@@ -68,6 +68,7 @@ CALLS = {
     "free_states": Verb((Kind.INTS,)),
     "make_room_for_pages": Verb((_INT,), (_FLAG,)),
     "make_room_for_states": Verb((_INT,), (_FLAG,)),
+    "make_way": Verb((_INT, _INT), (Kind.TEXT,)),  # tokens, states; a name of `Admission`
     "evict_tokens": Verb((_INT,), (_INT,)),
     "evict_states": Verb((_INT,), (_INT,)),
     "reset": Verb((_INT,)),  # the latest serial of a node

@@ -218,6 +218,40 @@ class RadixTree(Trie):
             top = parent
         return tuple(pages)
 
+    # Moving
+
+    def locked_nodes(self) -> list[Node]:
+        """Every node with locked KV, by serial: the same order in every process.
+
+        Reached from the open receipts.  Costs these nodes.
+        """
+        found: dict[int, Node] = {}
+        for receipt in self.open_locks:
+            node = receipt.node
+            while (parent := node.parent) is not None and node.serial not in found:
+                found[node.serial] = node
+                node = parent
+        return [found[serial] for serial in sorted(found)]
+
+    def move_pages(self, node: Node, pages: Runs) -> None:
+        """The full KV of a node lies in other pages now.  Recency and locks stay as they are.
+
+        UnknownNode for a node that is not in this tree, ArgumentError for another number of
+        pages, OwnershipError for a page that another node owns; nothing is changed then.
+        Cost: the runs, and one byte a page of the node.
+        """
+        if node.owner is not self.root:
+            refuse_stranger(node)
+        if pages.count != node.pages.count:
+            raise ArgumentError(f"{pages.count} pages for the {node.pages.count} of {node!r}")
+        self.owned_pages.release(node.pages)
+        try:
+            self.owned_pages.claim(pages)
+        except ArgumentError:
+            self.owned_pages.claim(node.pages)
+            raise
+        node.pages = pages
+
     # Growing
 
     def insert(

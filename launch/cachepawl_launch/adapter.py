@@ -331,7 +331,8 @@ class CachepawlPrefixCache(BasePrefixCache):
     def _log(self, *words: object) -> None:
         if self._decisions is not None:
             c = self.cache.counters
-            self._decisions.write(*words, c.evicted_tokens, c.evicted_states, c.admissions_refused)
+            totals = (c.evicted_tokens, c.evicted_states, c.admissions_refused, c.evacuated_pages)
+            self._decisions.write(*words, *totals)
 
 
 def _ending(req: Any) -> Ending:

@@ -21,6 +21,7 @@ from cachepawl.pool.arena import Arena
 from cachepawl_launch import map_order
 from cachepawl_launch.adapter import CachepawlPrefixCache
 from cachepawl_launch.decisions import DecisionLog
+from cachepawl_launch.evacuation import PageMover
 from cachepawl_launch.pools import ArenaHybridKVPool, ArenaMHAPool
 from cachepawl_launch.recorder import Recorder, records_here
 from cachepawl_launch.report import describe_cache
@@ -40,6 +41,7 @@ class Assembly:
         self.sizer = ArenaSizer(options)
         self.arena: Arena | None = None
         self.cache: HybridPrefixCache | None = None
+        self.mover: PageMover | None = None
         self.tree_cache: CachepawlPrefixCache | None = None
         self.recorder: Recorder | None = None
 
@@ -119,6 +121,10 @@ class Assembly:
             )
         allocator.set_rows(rows.req_to_token.shape[0])
         rows.kv_allocator = allocator
+        assert self.arena is not None
+        assert self.cache is not None
+        self.mover = PageMover(self.arena, allocator, rows.req_to_token, self._clear_turned)
+        self.cache.carry = self.mover
 
     # -- the prefix cache -----------------------------------------------------------------
 
@@ -161,8 +167,15 @@ class Assembly:
 
     def start_forward(self, model_runner: Any) -> None:
         """On the forward stream: clear frames that turned from state to KV."""
-        if self.cache is None or self.arena is None or model_runner.is_draft_worker:
+        if self.mover is None or model_runner.is_draft_worker:
             return
+        self.mover.forward_started()
+        self._clear_turned()
+
+    def _clear_turned(self) -> None:
+        """Clear frames that turned from state to KV, on the current stream."""
+        assert self.cache is not None
+        assert self.arena is not None
         frames = self.cache.frames
         if frames.turned_to_kv:
             turned, frames.turned_to_kv = frames.turned_to_kv, []

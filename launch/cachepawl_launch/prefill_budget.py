@@ -2,7 +2,8 @@
 
 SGLang's budget thinks in tokens.  Here a token may come from any frame that eviction
 can empty, a new request also takes state slots, each a whole frame, and a frame with
-one pinned page is no room for a state.  `HybridPrefixCache.fits` counts both.
+one pinned page is no room for a state.  `HybridPrefixCache.fits` counts both, and where
+packing pinned pages would make room, `make_way` does so before the request is refused.
 
 Where a chunk ends is decided here too: on the grid (`cachepawl.snapshots`).
 """
@@ -12,6 +13,8 @@ from __future__ import annotations
 from typing import Any
 
 from sglang.srt.mem_cache.prefill_budget import PrefillBudget
+
+from cachepawl.evacuation import Admission
 
 NOT_IN_THIS_PASS = (True, 0)
 """Admitted with a chunk of no tokens: SGLang ends the pass there and asks again in the next.
@@ -27,6 +30,7 @@ class ArenaPrefillBudget(PrefillBudget):
         self.frame_tokens = self.cache.geometry.tokens_per_frame
         self.pending_states = 0
         self.started = False
+        self.evacuated = False
         self.unfinished = False
         """A prompt of this pass goes on in the next; SGLang tracks one such."""
 
@@ -48,7 +52,10 @@ class ArenaPrefillBudget(PrefillBudget):
         states = self.cache.states_per_request
         pending = self.total_offset - self.pending_states * self.frame_tokens
         tokens = total_tokens - states * self.frame_tokens + pending
-        if not self.cache.fits(int(tokens) + 1, states + self.pending_states):
+        way = self._way(int(tokens) + 1, states + self.pending_states)
+        if way is Admission.SOON:
+            return NOT_IN_THIS_PASS
+        if way is Admission.CLOSED:
             self.cache.counters.admissions_refused += 1
             self.tree_cache.refused(nothing_pending=self.current_offset == 0)
             return False, None
@@ -61,6 +68,16 @@ class ArenaPrefillBudget(PrefillBudget):
             return True, chunk_limit
         self.unfinished = True
         return True, stop
+
+    def _way(self, tokens: int, states: int) -> Admission:
+        """Whether there is room, moving at most one burst of pages in a pass."""
+        if self.cache.fits(tokens, states):
+            return Admission.OPEN
+        if self.evacuated:
+            return Admission.SOON
+        way = self.cache.make_way(tokens, states)
+        self.evacuated = way is not Admission.CLOSED
+        return way
 
     def _cut(self, room: int) -> int:
         """Tokens of a chunk that does not end its prompt; less than a grid step if need be."""

@@ -25,6 +25,7 @@ _HOST = "the host tier is not served yet"
 _OWN_BYTES = (
     "it lays out memory in its own way; the arena already holds KV and states in one budget"
 )
+_BY_PLACE = "it keeps what it captures by token id, and tokens move when pages are evacuated"
 _SPEC = "the draft model's KV and the rollback of states are not served yet"
 _SPLIT = "requests whose KV moves between servers are not served yet"
 
@@ -34,6 +35,8 @@ REFUSALS = (
     Refusal("--enable-page-major-kv-layout", "enable_page_major_kv_layout", _OWN_BYTES),
     Refusal("--enable-kv-cache-sharding", "enable_kv_cache_sharding", _OWN_BYTES),
     Refusal("--enable-hisparse", "enable_hisparse", _OWN_BYTES),
+    Refusal("--enable-return-routed-experts", "enable_return_routed_experts", _BY_PLACE),
+    Refusal("--enable-return-indexer-topk", "enable_return_indexer_topk", _BY_PLACE),
     Refusal(
         "--enable-memory-saver",
         "enable_memory_saver",

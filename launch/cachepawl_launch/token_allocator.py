@@ -15,6 +15,7 @@ import torch
 from sglang.srt.mem_cache.allocator.base import BaseTokenToKVPoolAllocator
 
 from cachepawl.cache import HybridPrefixCache
+from cachepawl.pool.moves import Moves
 from cachepawl.types import Runs
 from cachepawl_launch.indices import TokenIds, token_ids
 from cachepawl_launch.prefill_budget import ArenaPrefillBudget
@@ -44,6 +45,8 @@ class ArenaTokenAllocator(BaseTokenToKVPoolAllocator):
         self._spans: list[Span] = []
         self._next: tuple[TokenIds, TokenIds] | None = None
         self._tails: TokenIds = np.zeros(0, np.int64)  # id of every row's last token
+        self.awaits_forward = False
+        """Token ids were handed out for a forward that is not launched yet."""
         self.device_reads = 0
         super().__init__(0, page_size, dtype, device, kvcache, need_sort=False)
 
@@ -117,6 +120,7 @@ class ArenaTokenAllocator(BaseTokenToKVPoolAllocator):
         ids = self._prefill(spans) if step is None else self._decode(*step)
         if ids is None:
             return None
+        self.awaits_forward = True
         return torch.from_numpy(ids).to(self.device, non_blocking=True)
 
     def _decode(self, rows: TokenIds, lengths: TokenIds) -> TokenIds | None:
@@ -148,6 +152,15 @@ class ArenaTokenAllocator(BaseTokenToKVPoolAllocator):
         ids = token_ids(runs, page)[span.start - first * page : span.stop - first * page]
         self._tails[span.row] = ids[-1]
         return ids
+
+    def move_tails(self, moves: Moves) -> None:
+        """Pages were moved: rows whose last token lay in one go on behind its new place."""
+        sources, targets, counts = np.array(sorted(moves.every), np.int64).reshape(-1, 3).T
+        pages = self._tails // self.page_size
+        nearest = np.searchsorted(sources, pages, side="right") - 1
+        # -1, for a page before all sources, is the last move, in which it does not lie.
+        inside = (pages >= sources[nearest]) & (pages < (sources + counts)[nearest])
+        self._tails += np.where(inside, (targets - sources)[nearest], 0) * self.page_size
 
     def get_extend_allocation_demand(
         self,

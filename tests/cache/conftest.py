@@ -25,6 +25,8 @@ from hypothesis.stateful import (
 
 from cachepawl.cache import HybridPrefixCache
 from cachepawl.errors import DoubleFree, InvariantError, LockError, OutOfPages
+from cachepawl.evacuation import Admission, Evacuated
+from cachepawl.pool.evacuation import BURST_FRAMES
 from cachepawl.pool.frames import UNLIMITED
 from cachepawl.pool.geometry import Geometry, KvShape, StateShape
 from cachepawl.tree import Lock, Match, Node
@@ -66,6 +68,30 @@ class Memory:
     def __init__(self) -> None:
         self.kv: dict[tuple[int, int], Prefix] = {}
         self.states: dict[int, Prefix] = {}
+        self.rows: dict[int, list[int]] = {}
+        """The device's copy of the page lists: written when a row grows or changes hands,
+        and from what an evacuation reports."""
+
+    def forget(self, pages: range) -> None:
+        """What is freed may not be read again."""
+        for page, offset in [at for at in self.kv if at[0] in pages]:
+            del self.kv[page, offset]
+
+    def carry(self, done: Evacuated) -> None:
+        """Copy the pages that move, and the rows' new page ids."""
+        fresh = {
+            (move.target + page - move.source, offset): text
+            for move in done.moves.every
+            for (page, offset), text in self.kv.items()
+            if move.source <= page < move.source + move.pages
+        }
+        for runs in (done.moves.sources, done.moves.targets):
+            for first, count in runs.runs:
+                self.forget(range(first, first + count))
+        self.kv |= fresh
+        for piece in done.rows:
+            row, at = self.rows[piece.row], piece.position
+            row[at : at + piece.pages] = range(piece.first, piece.first + piece.pages)
 
 
 class Request:
@@ -123,6 +149,11 @@ class ServerMachine(RuleBasedStateMachine):
             state_cap=limits[1],
         )
         self.memory = Memory()
+        self.cache.carry = self.memory.carry
+        per_frame = self.cache.frames.pages_per_frame
+        self.cache.frames.on_release = lambda frame: self.memory.forget(
+            range(frame * per_frame, (frame + 1) * per_frame)
+        )
         self.running: dict[int, Request] = {}
         self.locked: list[Held] = []
         self.spent: list[Lock] = []
@@ -202,7 +233,7 @@ class ServerMachine(RuleBasedStateMachine):
         batch = [self.matched(text) for text in texts]
         missing = [len(request.text) - 1 - request.done for request in batch]
         pages = sum(self.cache.geometry.pages_of(tokens) for tokens in missing)
-        if not self.cache.fits(pages * self.page, self.states * len(batch)):
+        if not self.has_way(pages * self.page, self.states * len(batch)):
             if which % 2:
                 self.does_not_fit(batch)
             for request in batch:
@@ -220,6 +251,47 @@ class ServerMachine(RuleBasedStateMachine):
                 if len(batch) == 1 and which % 4 == 0:
                     self.checkpoint(request, which, spare=False)
 
+    def has_way(self, tokens: int, states: int) -> bool:
+        """Asked step by step, as a server does: what fits after packing gets its way soon."""
+        cache, counters = self.cache, self.cache.counters
+        fits, packed = cache.fits(tokens, states), self.packed(tokens, states)
+        before, way = self.picture(), Admission.SOON
+        for _ in range(cache.frames.num_frames):
+            moved = -counters.evacuated_pages
+            way = cache.make_way(tokens, states)
+            moved += counters.evacuated_pages
+            assert moved <= BURST_FRAMES * cache.frames.pages_per_frame
+            assert moved > 0 if way is Admission.SOON else moved == 0 or not fits
+            self.all_is_well()
+            if way is not Admission.SOON:
+                break
+        assert way is (Admission.OPEN if packed else Admission.CLOSED)
+        assert cache.fits(tokens, states) == packed
+        if fits or not packed:
+            assert self.picture() == before
+        return packed
+
+    def packed(self, tokens: int, states: int) -> bool:
+        """Whether pages and states fit in whole frames once all that is pinned is packed."""
+        cache, frames = self.cache, self.cache.frames
+        pinned = {page for node in cache.tree.walk() if node.full_lock for page in node.pages}
+        for row, entry in cache.refs.rows.items():
+            pinned.update(cache.refs.pages(row, entry.shared, entry.count))
+        pages = len(pinned) + tokens // self.page
+        held = frames.states - cache.tree.state_evictable + states
+        return (
+            pages <= frames.page_cap
+            and held <= frames.state_cap
+            and held + -(-pages // frames.pages_per_frame) <= frames.num_frames - 1
+        )
+
+    @rule(tokens=st.integers(0, 25), states=st.integers(0, 4), exact=st.booleans())
+    def make_way(self, tokens: int, states: int, exact: bool) -> None:
+        """Somebody else asks; `exact` for all the states that could be had."""
+        if exact:
+            states = max((n for n in range(12) if self.packed(tokens * self.page, n)), default=0)
+        self.has_way(tokens * self.page, states)
+
     def matched(self, text: Prefix) -> Request:
         self.texts = [*self.texts[-20:], text]
         found = self.cache.match(key_of(text), len(text) - 2)
@@ -232,6 +304,7 @@ class ServerMachine(RuleBasedStateMachine):
         node = request.receipt.node
         self.cache.open_row(request.row, node, request.done)
         self.running[request.row] = request
+        self.memory.rows[request.row] = list(self.cache.refs.pages(request.row, 0, 10**6))
         if request.slots:
             # The matched state is copied; locked as it is, it must still be there.
             begin = request.prefix(0)
@@ -275,6 +348,8 @@ class ServerMachine(RuleBasedStateMachine):
         else:
             assert self.cache.allocate(request.row, stop).count == missing
         pages = list(self.cache.refs.pages(request.row, 0, 10**6))
+        mirror = self.memory.rows[request.row]
+        mirror += pages[len(mirror) :]
         for i in range(request.done, stop):
             self.memory.kv[pages[i // self.page], i % self.page] = request.prefix(i + 1)
         request.done = stop
@@ -324,6 +399,8 @@ class ServerMachine(RuleBasedStateMachine):
         before = list(cache.refs.pages(row, 0, 10**6))
         done = cache.publish(row, key_of(request.text), depth, slot)
         after = list(cache.refs.pages(row, 0, 10**6))
+        if done.replaced:
+            self.memory.rows[row][: depth // self.page] = after[: depth // self.page]
         assert done.node.end == depth
         assert after[: depth // self.page] == list(cache.tree.path_pages(done.node))
         assert (after != before) == done.replaced
@@ -368,7 +445,7 @@ class ServerMachine(RuleBasedStateMachine):
         cache.free_states(slots)
         cache.unlock(request.receipt)
         self.spent.append(request.receipt)
-        del self.running[row]
+        del self.running[row], self.memory.rows[row]
 
     # Others
 
@@ -482,6 +559,7 @@ class ServerMachine(RuleBasedStateMachine):
                 assert self.memory.states[node.state] == prefix
         for request in self.running.values():
             pages = list(self.cache.refs.pages(request.row, 0, 10**6))
+            assert self.memory.rows[request.row] == pages
             assert len(pages) == self.cache.geometry.pages_of(request.done)
             for i in range(request.done):
                 assert self.memory.kv[pages[i // self.page], i % self.page] == request.prefix(i + 1)

@@ -27,6 +27,7 @@ class Replay:
         self.random = random.Random(seed)
         self.rows: dict[int, tuple[list[int], tuple[int, ...], Lock]] = {}
         self.lines: list[str] = []
+        self.cache.carry = lambda done: self.say("moved", done.moves.every, done.rows)
 
     def say(self, *words: object) -> None:
         self.lines.append(" ".join(map(str, words)))
@@ -37,6 +38,7 @@ class Replay:
         found = self.cache.match(Key(array("q", tokens).tobytes(), space), len(tokens) - 1)
         lock = self.cache.lock(found.node)
         self.say("match", found.kv_len, found.usable_len)
+        self.say("way", self.cache.make_way(len(tokens) - found.usable_len, 1).name)
         try:
             slots = self.cache.take_states(1)
             self.cache.open_row(row, found.node, found.usable_len)
@@ -89,6 +91,7 @@ def test_hash_seeds_decide_nothing() -> None:
     here = Replay(5).run()
     assert here.count("publish") > STEPS // 4
     assert "nothing more can be evicted" in here
+    assert "moved" in here
     assert other_process("1") == other_process("2") == here + "\n"
 
 

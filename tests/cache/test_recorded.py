@@ -21,7 +21,7 @@ from cachepawl.record.wire import Start
 from cachepawl.record.writer import Writer
 
 SPACE = re.compile(r" in b.*")
-READ_ONLY = {"fits", "obtainable_tokens", "room_for_one_request", "check", "stats"}
+READ_ONLY = {"answer_limit", "fits", "obtainable_tokens", "room_for_one_request", "check", "stats"}
 
 
 def rerun_of(cache: HybridPrefixCache, records: list[Record], part_bytes: int) -> Rerun:

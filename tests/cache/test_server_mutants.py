@@ -9,19 +9,33 @@ import pytest
 
 from cachepawl.cache import HybridPrefixCache, Published
 from cachepawl.errors import CachepawlError
+from cachepawl.evacuation import Admission, Evacuator
 from cachepawl.policy.base import EvictionPolicy, Victim, evict
+from cachepawl.pool.frames import FrameAllocator
+from cachepawl.pool.moves import Moves, RowPiece
 from cachepawl.pool.references import PageReferences
-from cachepawl.tree import Lock, Match, Node
+from cachepawl.tree import Lock, Match, Node, RadixTree
 from cachepawl.types import NO_PAGES, Key, Runs
 
 
 class Broken(HybridPrefixCache):
-    """Whose references are of another class."""
+    """Whose references, tree or frames are of another class."""
 
     references: type[PageReferences] = PageReferences
+    tree_type: type[RadixTree] = RadixTree
+    frames_type: type[FrameAllocator] = FrameAllocator
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
+        self.tree = self.tree_type(
+            self.geometry.page_tokens, has_states=self.geometry.state is not None
+        )
+        self.frames = self.frames_type(
+            self.frames.num_frames,
+            self.frames.pages_per_frame,
+            page_cap=self.frames.page_cap,
+            state_cap=self.frames.state_cap,
+        )
         self.refs = self.references(self.frames)
 
 
@@ -195,6 +209,85 @@ class ResetAsksNobody(Broken):
             super().reset()
         finally:
             self.row_states, self.refs.rows = before, rows
+
+
+class NothingIsEvacuated(Broken):
+    def make_way(self, tokens: int, states: int) -> Admission:
+        return Admission.OPEN if self.fits(tokens, states) else Admission.CLOSED
+
+
+class EvacuatesBeforeItMust(Broken):
+    def make_way(self, tokens: int, states: int) -> Admission:
+        if self.fits(tokens, states):
+            Evacuator(self.tree, self.refs, self._evict_pages, 4, self.carry).burst(1)
+        return super().make_way(tokens, states)
+
+
+class EvacuatesInVain(Broken):
+    def make_way(self, tokens: int, states: int) -> Admission:
+        way = super().make_way(tokens, states)
+        if way is Admission.CLOSED:
+            Evacuator(self.tree, self.refs, self._evict_pages, 4, self.carry).burst(1)
+        return way
+
+
+class MovedRowsAreForgotten(Broken):
+    class references(PageReferences):  # noqa: N801
+        def rewrite_rows(self, rows: list[int], moves: Moves, most_reserved: int) -> list[RowPiece]:
+            return []
+
+
+class MovedRowsAreNotReported(Broken):
+    class references(PageReferences):  # noqa: N801
+        def rewrite_rows(self, rows: list[int], moves: Moves, most_reserved: int) -> list[RowPiece]:
+            super().rewrite_rows(rows, moves, most_reserved)
+            return []
+
+
+class OnlyOwnPagesAreReported(Broken):
+    class references(PageReferences):  # noqa: N801
+        def rewrite_rows(self, rows: list[int], moves: Moves, most_reserved: int) -> list[RowPiece]:
+            pieces = super().rewrite_rows(rows, moves, most_reserved)
+            return [p for p in pieces if p.position >= self.rows[p.row].shared]
+
+
+class MovedNodesAreForgotten(Broken):
+    class tree_type(RadixTree):  # noqa: N801
+        __slots__ = ()
+
+        def move_pages(self, node: Node, pages: Runs) -> None:
+            pass
+
+
+class OwnersOfMovedNodesAreForgotten(Broken):
+    class tree_type(RadixTree):  # noqa: N801
+        __slots__ = ()
+
+        def move_pages(self, node: Node, pages: Runs) -> None:
+            node.pages = pages
+
+
+class OldPlacesAreLeaked(Broken):
+    class frames_type(FrameAllocator):  # noqa: N801
+        def finish_moves(self, moves: Moves) -> None:
+            pass
+
+
+class OldPlacesAreFreedFirst(Broken):
+    class frames_type(FrameAllocator):  # noqa: N801
+        def start_moves(self, moves: Moves) -> None:
+            super().start_moves(moves)
+            self.free_pinned(moves.sources)
+
+        def finish_moves(self, moves: Moves) -> None:
+            pass
+
+
+class MovedPagesLoseTheirPins(Broken):
+    class frames_type(FrameAllocator):  # noqa: N801
+        def finish_moves(self, moves: Moves) -> None:
+            super().finish_moves(moves)
+            self.unpin(moves.targets)
 
 
 def mutants() -> list[type[Broken]]:

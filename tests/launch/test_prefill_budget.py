@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
+from cachepawl.evacuation import Admission
 from cachepawl.snapshots import SnapshotPlan
 from cachepawl_launch.prefill_budget import NOT_IN_THIS_PASS, ArenaPrefillBudget
 
@@ -84,3 +85,23 @@ def test_the_end_of_a_prompt_lets_another_begin() -> None:
     assert go_on(b, 100, 250) == 250
     b.reserve(100, 8)
     assert ask(b, 1000, 150) == (True, 128)
+
+
+def test_one_burst_a_pass() -> None:
+    """What fits only after packing waits for the next pass; admission stays open."""
+    b = budget()
+    asked: list[int] = []
+    ways = [Admission.SOON, Admission.OPEN]
+
+    def make_way(tokens: int, states: int) -> Admission:
+        asked.append(states)
+        return ways.pop(0)
+
+    b.cache.fits = lambda tokens, states: False
+    b.cache.make_way = make_way
+    assert ask(b, 100, 250) == NOT_IN_THIS_PASS
+    assert ask(b, 100, 250) == NOT_IN_THIS_PASS
+    assert asked == [3]
+    following = budget()
+    following.cache = b.cache
+    assert ask(following, 100, 250) == (True, 250)

@@ -116,12 +116,12 @@ class StatesFromTheBottom(FrameAllocator):
         if count > self.available_states:
             return super().alloc_states(count)
         self.states += count
-        return tuple(self._take(self._free[0], STATE) for _ in range(count))
+        return tuple(self._take(0, STATE) for _ in range(count))
 
 
 class KvFromTheTop(FrameAllocator):
-    def _take(self, frame: int, kind: int) -> int:
-        return super()._take(frame if kind == STATE else self._free[-1], kind)
+    def _take(self, end: int, kind: int) -> int:
+        return super()._take(-1, kind)
 
 
 class KindChangesAreForgotten(FrameAllocator):

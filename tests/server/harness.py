@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -52,6 +52,16 @@ def tokens(seed: int, count: int) -> list[int]:
     return [draw.choice(VOCABULARY) for _ in range(count)]
 
 
+def exactly(new: int) -> dict[str, Any]:
+    """Sampling parameters of greedy decoding of `new` tokens."""
+    return {"temperature": 0, "max_new_tokens": new, "ignore_eos": True}
+
+
+def hopefully(new: int) -> dict[str, Any]:
+    """The same tokens, but SGLang hopes that the answer ends early, and reserves less for it."""
+    return {"temperature": 0, "max_new_tokens": new, "min_new_tokens": new}
+
+
 def _answer(out: dict[str, Any]) -> Answer:
     meta = out["meta_info"]
     logprobs = tuple(entry[0] for entry in meta["output_token_logprobs"])
@@ -73,12 +83,16 @@ class Client:
         } | more
         return _answer(self._post(body))
 
-    def generate_at_once(self, jobs: Sequence[tuple[Sequence[int], int]]) -> list[Answer]:
+    def generate_at_once(
+        self,
+        jobs: Sequence[tuple[Sequence[int], int]],
+        sampling: Callable[[int], dict[str, Any]] = exactly,
+    ) -> list[Answer]:
         """`(ids, new)` jobs that reach the scheduler in one message, answers in order.
 
         They run side by side, and no clock and no network decides which come together.
         """
-        limits = [{"temperature": 0, "max_new_tokens": new, "ignore_eos": True} for _, new in jobs]
+        limits = [sampling(new) for _, new in jobs]
         ids = [list(ids) for ids, _ in jobs]
         body = {"input_ids": ids, "sampling_params": limits, "return_logprob": True}
         return [_answer(out) for out in self._post(body)]

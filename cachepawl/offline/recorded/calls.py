@@ -90,6 +90,9 @@ class Calls:
     def make_room_for_states(self, states: int) -> tuple[bool]:
         return (self.cache.make_room_for_states(states),)
 
+    def make_way(self, tokens: int, states: int) -> tuple[str]:
+        return (self.cache.make_way(tokens, states).name,)
+
     def evict_tokens(self, tokens: int) -> tuple[int]:
         return (self.cache.evict_tokens(tokens),)
 

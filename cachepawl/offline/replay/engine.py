@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from cachepawl.evacuation import Admission
 from cachepawl.offline.replay.life import Life
 from cachepawl.offline.replay.measures import Measures, Seen
 from cachepawl.offline.replay.scenario import Scenario
@@ -84,13 +85,19 @@ class Engine:
             lock = cache.lock(match.node)
             tokens = prompt - match.usable_len + answer + cache.geometry.page_tokens
             owed = sum(life.owed for life in self.running)
-            if cache.fits(tokens + 1 + owed, self.way.slots):
+            if self._has_way(tokens + 1 + owed):
                 return self._admitted(key, prompt, match, lock)
             cache.unlock(lock)
             cache.counters.admissions_refused += 1
             if not self.running:
                 return self._without_prefix(key, prompt)
             self._end_oldest()
+
+    def _has_way(self, tokens: int) -> bool:
+        """As a server asks, burst by burst; here nothing happens between its steps."""
+        while (way := self.cache.make_way(tokens, self.way.slots)) is Admission.SOON:
+            pass
+        return way is Admission.OPEN
 
     def _admitted(self, key: Key, prompt: int, match: Match, lock: Lock) -> _Admitted:
         kv_len = min(match.kv_len, prompt - 1)
