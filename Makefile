@@ -47,7 +47,7 @@ bench-gpu: setup  ## the kernels on a GPU: bandwidth, launches, attention over t
 	$(BIN)/python -m benchmarks.gpu.run
 
 stress: setup  ## the full matrices and long random runs
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --timeout 3000
+	HYPOTHESIS_PROFILE=fresh $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --timeout 3000
 
 clean:  ## remove the environment and everything built
 	rm -rf $(VENV) build dist

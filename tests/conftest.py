@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 
 import pytest
@@ -16,6 +17,11 @@ COMMON = settings(
     phases=(Phase.reuse, Phase.generate, Phase.shrink),
     print_blob=True,
 )
+settings.register_profile("same", COMMON, derandomize=True, database=None)
+settings.register_profile("fresh", COMMON)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
+# For tests that say nothing else: the same examples every time, and no test fails for being slow.
+
 MUTANT = settings(
     COMMON,
     max_examples=300,
