@@ -1,0 +1,278 @@
+"""The policy `joint`: keep what saves the most tokens for each byte and second it is held.
+
+Of every unit (see `units`) it knows the sites that it would serve, and of every site how soon
+such sites were used again (see `survival`).  A unit's score is
+
+    sum over its sites of uses a second  x  tokens saved a use / bytes freed
+
+and the unit with the lowest score goes.  Its sites go on to the next shallower unit.
+"""
+
+from __future__ import annotations
+
+from cachepawl.policy.base import EvictionPolicy, Kind, Victim
+from cachepawl.policy.joint.ages import LAST
+from cachepawl.policy.joint.classes import ANSWER, BRANCH, END, Classes, Traits
+from cachepawl.policy.joint.ranks import Queue, rank_of
+from cachepawl.policy.joint.sites import STRIDE, Site, Sites, Walk
+from cachepawl.policy.joint.spells import Spells
+from cachepawl.policy.joint.units import Bytes, Unit, above, frees_kv, is_unit, saving
+from cachepawl.tree import Node, RadixTree
+from cachepawl.types import TOKEN_BYTES, Key
+
+MOST_CLAIMS = 2
+"""Sites that a unit carries."""
+MOST_ADVANCES = 256
+"""Levels of age entered in one step."""
+MOST_LOOKS = 16
+"""Units that are looked at again to find one victim."""
+
+
+class Joint(EvictionPolicy):
+    """For one cache, from its first call on."""
+
+    name = "joint"
+    listens = True
+
+    def __init__(self) -> None:
+        self.cost = Bytes(1.0, 1.0)
+        self._fresh()
+
+    def _fresh(self) -> None:
+        self.now = 0
+        self.classes = Classes()
+        self.spells: Spells[Site] = Spells()
+        self.sites = Sites()
+        self.units: dict[Node, Unit] = {}
+        self.leaves: Queue[Unit] = Queue()
+        """Units whose KV could go with them."""
+        self.inner: Queue[Unit] = Queue()
+        """Units of which only the state could go."""
+        self._beside: Node | None = None
+
+    # What it is told
+
+    def serve(self, tree: RadixTree, token_bytes: float, state_bytes: float) -> None:
+        self.cost = Bytes(token_bytes, state_bytes)
+
+    def emptied(self, tree: RadixTree) -> None:
+        self._fresh()
+
+    def began(self, tree: RadixTree, key: Key, at: int) -> None:
+        self._settle(tree)
+        self.now = max(self.now, at)
+        self._advance(tree)
+        limit = (len(key.tokens) // TOKEN_BYTES - 1) // STRIDE
+        known = tree.peek(key)
+        parted = known.kv_len < known.deepest.end or known.kv_len == 0
+        walk = self.sites.walk(key)
+        if known.kv_len < known.deepest.end:
+            walk = _cut(walk, known.kv_len // STRIDE)
+        self._learn(tree, walk, limit)
+        while (old := self.sites.excess()) is not None:
+            self._forget(tree, old)
+
+    def _learn(self, tree: RadixTree, walk: Walk, limit: int) -> None:
+        """Uses of sites on the way, and new sites where it parts and ends."""
+        total = len(walk.marks) // TOKEN_BYTES
+        used = walk.site
+        while used.parent is not None and used.end > limit:
+            used = used.parent
+        turn, gap = 0, None
+        if used.parent is not None:
+            if used.end * 2 >= total:
+                turn, gap = used.traits.turn + 1, self.now - used.last
+            self._use(tree, used)
+        if used.end < walk.end < total and walk.site.end < walk.end:
+            branch = self.sites.make(walk, walk.end, Traits(BRANCH, 0, None, walk.end * STRIDE))
+            self._use(tree, branch)
+            walk = Walk(walk.marks, branch, walk.end)
+        if total and walk.site.end < total:
+            end = self.sites.make(walk, total, Traits(END, turn, gap, total * STRIDE))
+            self._start(end)
+            self.sites.touch(end)
+        elif total:
+            if walk.site is not used:
+                self._use(tree, walk.site)
+            self.sites.touch(walk.site)
+
+    def _use(self, tree: RadixTree, site: Site) -> None:
+        self.spells.end(site.spell, self.now)
+        site.uses += 1
+        self._start(site)
+        if site.carrier is not None:
+            self._score(site.carrier)
+
+    def _start(self, site: Site) -> None:
+        site.last = self.now
+        site.level = 0
+        site.table = self.classes.table(site.traits, site.uses)
+        site.spell = self.spells.begin(site.table, site, self.now)
+
+    def _forget(self, tree: RadixTree, site: Site) -> None:
+        self.spells.disown(site.spell)
+        if site.carrier is not None:
+            site.carrier.sites.remove(site)
+            self._score(site.carrier)
+        self.sites.forget(site)
+
+    def published(self, tree: RadixTree, key: Key, node: Node) -> None:
+        self._settle(tree)
+        if not is_unit(tree, node):
+            return
+        unit = self.units.get(node)
+        if unit is None:
+            unit = self.units[node] = Unit(node)
+        walk = self.sites.walk(key)
+        site, reach = walk.site, node.end // STRIDE
+        while site.parent is not None and site.end >= reach:
+            before = site.carrier
+            if before is None or before.node.end < node.end:
+                if before is not None:
+                    before.sites.remove(site)
+                    self._look(tree, before)
+                self._claim(unit, site)
+            site = site.parent
+        self._look(tree, unit)
+        up = self.units.get(above(tree, node))
+        if up is not None:
+            self._look(tree, up)
+
+    def leaving(self, tree: RadixTree, victim: Victim) -> None:
+        self._settle(tree)
+        node = victim.node
+        unit = self.units.pop(node, None)
+        if unit is None:
+            return
+        self._dequeue(unit)
+        heir = self.units.get(above(tree, node))
+        for site in unit.sites:
+            site.carrier = None
+            if heir is not None:
+                self._claim(heir, site)
+        self._beside = node.parent if victim.kind == "kv" else node
+
+    def unlocked(self, tree: RadixTree, node: Node) -> None:
+        unit = self.units.get(node)
+        if unit is not None:
+            self._look(tree, unit)
+
+    # Naming
+
+    def victim(self, tree: RadixTree, kind: Kind | None = None) -> Victim | None:
+        cold = tree.kv_victim()
+        if kind != "state" and cold is not None and tree.has_states and not cold.kv_stamp:
+            return Victim(cold, "kv")
+        self._settle(tree)
+        unit = self._lowest(tree, kind)
+        if unit is None:
+            return None
+        if kind == "state" or not frees_kv(unit.node):
+            return Victim(unit.node, "state")
+        return Victim(unit.node, "kv")
+
+    def _lowest(self, tree: RadixTree, kind: Kind | None) -> Unit | None:
+        """The first of the queues that can go and stands where it should."""
+        looks = 0
+        while True:
+            unit = self._first(kind)
+            if unit is None:
+                return None
+            rank, leaf = unit.rank, unit.leaf
+            if looks < MOST_LOOKS:
+                looks += 1
+                self._look(tree, unit)
+                if unit.rank != rank or unit.leaf != leaf:
+                    continue
+            if (frees_kv(unit.node) if leaf else not unit.node.state_lock):
+                return unit
+            self._dequeue(unit)
+
+    def _first(self, kind: Kind | None) -> Unit | None:
+        leaf = self.leaves.first()
+        inner = self.inner.first() if kind != "kv" else None
+        if inner is None or (leaf is not None and leaf[0] <= inner[0]):
+            return None if leaf is None else leaf[1]
+        return inner[1]
+
+    # Keeping scores
+
+    def _advance(self, tree: RadixTree) -> None:
+        for site, level in self.spells.advance(self.now, MOST_ADVANCES):
+            site.level = level
+            if site.carrier is not None:
+                self._score(site.carrier)
+
+    def _claim(self, unit: Unit, site: Site) -> None:
+        """The unit carries a site; of too many the one that is used least goes."""
+        unit.sites.append(site)
+        site.carrier = unit
+        if len(unit.sites) > MOST_CLAIMS:
+            least = min(unit.sites, key=_worth)
+            least.carrier = None
+            unit.sites.remove(least)
+
+    def _look(self, tree: RadixTree, unit: Unit) -> None:
+        """Work out what the unit saves and put it where it belongs."""
+        node = unit.node
+        leaf = frees_kv(node)
+        possible = leaf or (node.state is not None and not node.state_lock)
+        if unit.rank >= 0 and (leaf != unit.leaf or not possible):
+            self._dequeue(unit)
+        unit.leaf = leaf
+        unit.saving = saving(tree, node, self.cost)
+        unit.score = -1.0
+        if possible:
+            if unit.rank < 0:
+                unit.score = sum(map(_worth, unit.sites)) * unit.saving
+                unit.rank = rank_of(unit.score)
+                (self.leaves if leaf else self.inner).add(unit, unit.rank)
+            else:
+                self._score(unit)
+
+    def _score(self, unit: Unit) -> None:
+        """Its sites changed: move it in its queue."""
+        if unit.rank < 0:
+            return
+        unit.score = sum(map(_worth, unit.sites)) * unit.saving
+        rank = rank_of(unit.score)
+        if rank != unit.rank:
+            queue = self.leaves if unit.leaf else self.inner
+            queue.remove(unit, unit.rank)
+            queue.add(unit, rank)
+            unit.rank = rank
+
+    def _dequeue(self, unit: Unit) -> None:
+        if unit.rank >= 0:
+            (self.leaves if unit.leaf else self.inner).remove(unit, unit.rank)
+            unit.rank = -1
+
+    def _settle(self, tree: RadixTree) -> None:
+        """Units beside what has left free other bytes than before."""
+        node, self._beside = self._beside, None
+        if node is None or node.owner is not tree.root:
+            return
+        up = node if is_unit(tree, node) or node.parent is None else above(tree, node)
+        unit = self.units.get(up)
+        if unit is not None:
+            self._look(tree, unit)
+        while len(node.children) == 1:
+            (node,) = node.children.values()
+            unit = self.units.get(node)
+            if unit is not None:
+                self._look(tree, unit)
+            if node.state is not None:
+                break
+
+
+def _worth(site: Site) -> float:
+    assert site.table is not None
+    return site.table.index(site.level)
+
+
+def _cut(walk: Walk, end: int) -> Walk:
+    """The walk, known no further than a depth."""
+    site = walk.site
+    while site.parent is not None and site.end > end:
+        site = site.parent
+    return Walk(walk.marks, site, min(walk.end, max(end, site.end)))
