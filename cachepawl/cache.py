@@ -16,7 +16,7 @@ from typing import NamedTuple
 from cachepawl.errors import ArgumentError, InvariantError, LockError, OutOfPages
 from cachepawl.evacuation import Admission, Carry, Evacuator, nothing_to_carry
 from cachepawl.observe.counters import CacheCounters
-from cachepawl.policy.base import EvictionPolicy, Kind, Victim, evict
+from cachepawl.policy.base import EvictionPolicy, Facts, Kind, Victim, evict
 from cachepawl.policy.lru import LRU
 from cachepawl.pool.frames import UNLIMITED, FrameAllocator
 from cachepawl.pool.geometry import Geometry
@@ -242,14 +242,13 @@ class HybridPrefixCache:
 
     # -- rows ----------------------------------------------------------------------
 
-    def begin(self, key: Key, at: int) -> None:
-        """A request begins whose prompt is the key; once for each, when it is admitted.
+    def begin(self, row: int, key: Key, at: int, recalled: Facts | None = None) -> Facts:
+        """The request of a new row asks for a prompt; for a policy that learns from requests.
 
-        `at`: when it came, in milliseconds on any clock that all ranks read alike.  Only for a
-        policy that learns from requests; changes nothing but that policy.
+        `at`: when it came, in milliseconds of a clock that all ranks read alike.  `recalled`:
+        what this returned when it was recorded, for a key without the real tokens.
         """
-        if self.policy.listens:
-            self.policy.began(self.tree, key, at)
+        return self.policy.began(self.tree, row, key, at, recalled)
 
     def open_row(self, row: int, node: Node, tokens: int) -> None:
         """A request starts in `row` on the first `tokens` tokens of a locked path."""
@@ -316,7 +315,7 @@ class HybridPrefixCache:
         canonical = self.tree.path_pages(done.node) if replaced else entry.slice(0, depth_pages)
         self.refs.publish(row, canonical, done.duplicates)
         self.counters.duplicate_pages += done.duplicates.count
-        self.policy.published(self.tree, key, done.node)
+        self.policy.published(self.tree, row, done.node)
         if state is not None:
             self.counters.states_published += done.state_taken
             self.counters.states_declined += not done.state_taken
@@ -342,6 +341,7 @@ class HybridPrefixCache:
     def close_row(self, row: int) -> None:
         """The request is gone; InvariantError when it still owns pages."""
         self.refs.close(row)
+        self.policy.ended(self.tree, row)
 
     # -- states ----------------------------------------------------------------------
 

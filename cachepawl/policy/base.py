@@ -8,6 +8,8 @@ from cachepawl.tree import Freed, Node, RadixTree
 from cachepawl.types import Key
 
 Kind = Literal["kv", "state", "window"]
+Facts = tuple[int, ...]
+"""What a policy makes of tokens, in its own terms."""
 
 
 class Victim(NamedTuple):
@@ -27,8 +29,6 @@ class EvictionPolicy:
 
     name: str
     """For miss reasons and reports."""
-    listens = False
-    """Whether requests are worth telling."""
 
     def victim(self, tree: RadixTree, kind: Kind | None = None) -> Victim | None:
         """The next to go, or None if everything that the policy may name is locked.
@@ -43,17 +43,19 @@ class EvictionPolicy:
     def serve(self, tree: RadixTree, token_bytes: float, state_bytes: float) -> None:
         """From now on it serves the cache with this empty tree; what things take, in bytes."""
 
-    def began(self, tree: RadixTree, key: Key, at: int) -> None:
-        """A request begins that asks for a prompt; it came at a time in milliseconds.
+    def began(self, tree: RadixTree, row: int, key: Key, at: int, recalled: Facts | None) -> Facts:
+        """The request in a row asks for a prompt; it came at a time in milliseconds.
 
-        Times are the same in every process that decides alike.
+        Times are the same in every process that decides alike.  Returns what the policy
+        recalled of the key's tokens; given that, a copy of it needs no tokens and does the same.
         """
+        return ()
 
-    def published(self, tree: RadixTree, key: Key, node: Node) -> None:
-        """A key's KV was published down to a node's end, perhaps with a state.
+    def published(self, tree: RadixTree, row: int, node: Node) -> None:
+        """KV of the request in a row was published down to a node's end, maybe with a state."""
 
-        `key` may go on behind the node.
-        """
+    def ended(self, tree: RadixTree, row: int) -> None:
+        """The request in a row is gone."""
 
     def leaving(self, tree: RadixTree, victim: Victim) -> None:
         """Something is about to be evicted, whoever named it."""

@@ -68,8 +68,8 @@ class Engine:
         # The last token of an answer is never fed back, so it has no KV.
         answer = min(max(request.output - 1, 0), most)
         found = self._wait(key, prompt, answer)
-        cache.begin(key, int(request.at * 1000))
         self._rows += 1
+        cache.begin(self._rows, key, int(request.at * 1000))
         life = Life(cache, self.way, self._rows, key, answer, found.lock, found.usable)
         life.prefill(self.scenario.chunk, found.branch)
         self.running.append(life)

@@ -10,13 +10,13 @@ and the unit with the lowest score goes.  Its sites go on to the next shallower 
 
 from __future__ import annotations
 
-from cachepawl.policy.base import EvictionPolicy, Kind, Victim
-from cachepawl.policy.joint.ages import LAST
+from cachepawl.policy.base import EvictionPolicy, Facts, Kind, Victim
 from cachepawl.policy.joint.classes import ANSWER, BRANCH, END, Classes, Traits
 from cachepawl.policy.joint.ranks import Queue, rank_of
-from cachepawl.policy.joint.sites import STRIDE, Site, Sites, Walk
+from cachepawl.policy.joint.sites import MARK_BYTES, STRIDE, Site, Sites, Walk, marks_of
 from cachepawl.policy.joint.spells import Spells
 from cachepawl.policy.joint.units import Bytes, Unit, above, frees_kv, is_unit, saving
+from cachepawl.policy.lru import LRU
 from cachepawl.tree import Node, RadixTree
 from cachepawl.types import TOKEN_BYTES, Key
 
@@ -32,7 +32,6 @@ class Joint(EvictionPolicy):
     """For one cache, from its first call on."""
 
     name = "joint"
-    listens = True
 
     def __init__(self) -> None:
         self.cost = Bytes(1.0, 1.0)
@@ -48,6 +47,8 @@ class Joint(EvictionPolicy):
         """Units whose KV could go with them."""
         self.inner: Queue[Unit] = Queue()
         """Units of which only the state could go."""
+        self.rows: dict[int, Site] = {}
+        """Where the prompts of running requests end."""
         self._beside: Node | None = None
 
     # What it is told
@@ -58,23 +59,28 @@ class Joint(EvictionPolicy):
     def emptied(self, tree: RadixTree) -> None:
         self._fresh()
 
-    def began(self, tree: RadixTree, key: Key, at: int) -> None:
+    def began(self, tree: RadixTree, row: int, key: Key, at: int, recalled: Facts | None) -> Facts:
         self._settle(tree)
         self.now = max(self.now, at)
-        self._advance(tree)
+        self._advance()
+        marks, found = marks_of(key), tree.peek(key)
+        if recalled is None:
+            # Where the tree knows that prompts part, marks that agree by chance mean nothing.
+            parts = found.kv_len < found.deepest.end
+            most = found.kv_len // STRIDE if parts else len(marks) // MARK_BYTES
+            walk = self.sites.walk(marks, key.namespace, most)
+        else:
+            walk = self.sites.recall(recalled, key.namespace)
+        facts = walk.facts
         limit = (len(key.tokens) // TOKEN_BYTES - 1) // STRIDE
-        known = tree.peek(key)
-        parted = known.kv_len < known.deepest.end or known.kv_len == 0
-        walk = self.sites.walk(key)
-        if known.kv_len < known.deepest.end:
-            walk = _cut(walk, known.kv_len // STRIDE)
-        self._learn(tree, walk, limit)
+        self.rows[row] = self._learn(walk, marks, limit, found.kv_len)
         while (old := self.sites.excess()) is not None:
-            self._forget(tree, old)
+            self._forget(old)
+        return facts
 
-    def _learn(self, tree: RadixTree, walk: Walk, limit: int) -> None:
-        """Uses of sites on the way, and new sites where it parts and ends."""
-        total = len(walk.marks) // TOKEN_BYTES
+    def _learn(self, walk: Walk, marks: bytes, limit: int, known: int) -> Site:
+        """Uses of sites on the way, new ones where it parts and ends; returns the end."""
+        total = len(marks) // MARK_BYTES
         used = walk.site
         while used.parent is not None and used.end > limit:
             used = used.parent
@@ -82,26 +88,46 @@ class Joint(EvictionPolicy):
         if used.parent is not None:
             if used.end * 2 >= total:
                 turn, gap = used.traits.turn + 1, self.now - used.last
-            self._use(tree, used)
-        if used.end < walk.end < total and walk.site.end < walk.end:
-            branch = self.sites.make(walk, walk.end, Traits(BRANCH, 0, None, walk.end * STRIDE))
-            self._use(tree, branch)
-            walk = Walk(walk.marks, branch, walk.end)
-        if total and walk.site.end < total:
-            end = self.sites.make(walk, total, Traits(END, turn, gap, total * STRIDE))
+            self._use(used)
+            self._use_answer(used, known)
+        if max(used.end, walk.site.end) < walk.end < total:
+            traits = Traits(BRANCH, 0, None, walk.end * STRIDE)
+            branch = self.sites.make(walk, marks, walk.end, traits)
+            self._use(branch)
+            walk = Walk(branch, walk.end, None)
+        end = walk.site
+        if end.end < total:
+            end = self.sites.make(walk, marks, total, Traits(END, turn, gap, total * STRIDE))
             self._start(end)
-            self.sites.touch(end)
-        elif total:
-            if walk.site is not used:
-                self._use(tree, walk.site)
-            self.sites.touch(walk.site)
+        elif end is not used and end.parent is not None:
+            self._use(end)
+        self.sites.touch(end)
+        return end
 
-    def _use(self, tree: RadixTree, site: Site) -> None:
+    def _use(self, site: Site) -> None:
         self.spells.end(site.spell, self.now)
         site.uses += 1
         self._start(site)
         if site.carrier is not None:
             self._score(site.carrier)
+
+    def _use_answer(self, site: Site, known: int) -> None:
+        """A prompt went on behind a prompt; behind its answer too, if the tree has seen so."""
+        answer = site.answer
+        if answer is None:
+            return
+        carrier = answer.carrier
+        if carrier is None or carrier.node.end < answer.end:
+            self.spells.void(answer.spell)  # it was evicted: nobody knows
+            self._drop_answer(site)
+        elif known >= answer.end:
+            self._use(answer)
+
+    def _drop_answer(self, site: Site) -> None:
+        answer, site.answer = site.answer, None
+        if answer is not None:
+            self.spells.disown(answer.spell)
+            self._let_go(answer)
 
     def _start(self, site: Site) -> None:
         site.last = self.now
@@ -109,34 +135,59 @@ class Joint(EvictionPolicy):
         site.table = self.classes.table(site.traits, site.uses)
         site.spell = self.spells.begin(site.table, site, self.now)
 
-    def _forget(self, tree: RadixTree, site: Site) -> None:
+    def _forget(self, site: Site) -> None:
+        self._drop_answer(site)
         self.spells.disown(site.spell)
-        if site.carrier is not None:
-            site.carrier.sites.remove(site)
-            self._score(site.carrier)
+        self._let_go(site)
         self.sites.forget(site)
 
-    def published(self, tree: RadixTree, key: Key, node: Node) -> None:
+    def _let_go(self, site: Site) -> None:
+        unit, site.carrier = site.carrier, None
+        if unit is not None:
+            unit.sites.remove(site)
+            self._score(unit)
+
+    def published(self, tree: RadixTree, row: int, node: Node) -> None:
         self._settle(tree)
         if not is_unit(tree, node):
             return
-        unit = self.units.get(node)
-        if unit is None:
-            unit = self.units[node] = Unit(node)
-        walk = self.sites.walk(key)
-        site, reach = walk.site, node.end // STRIDE
-        while site.parent is not None and site.end >= reach:
-            before = site.carrier
-            if before is None or before.node.end < node.end:
-                if before is not None:
-                    before.sites.remove(site)
-                    self._look(tree, before)
-                self._claim(unit, site)
-            site = site.parent
+        unit = self._unit(node)
+        end = self.rows.get(row)
+        if end is not None and node.end // STRIDE > end.end:
+            self._answer(end, unit)
+        elif end is not None:
+            self._take_over(tree, end, unit)
         self._look(tree, unit)
         up = self.units.get(above(tree, node))
         if up is not None:
             self._look(tree, up)
+
+    def _take_over(self, tree: RadixTree, site: Site, unit: Unit) -> None:
+        """Sites from a path's end up to the unit are its own now, unless a deeper one has them."""
+        reach, depth = unit.node.end // STRIDE, unit.node.end
+        while site.parent is not None and site.end >= reach:
+            before = site.carrier
+            if before is None or before.node.end < depth:
+                self._let_go(site)
+                self._claim(unit, site)
+            site = site.parent
+
+    def _answer(self, end: Site, unit: Unit) -> None:
+        """An answer was published down to the unit: the next turn may start from there."""
+        self._drop_answer(end)
+        turn, gap, depth = end.traits.turn, end.traits.gap, unit.node.end
+        end.answer = answer = Site(end, b"", depth, Traits(ANSWER, turn, gap, depth))
+        self._start(answer)
+        self._claim(unit, answer)
+
+    def ended(self, tree: RadixTree, row: int) -> None:
+        self.rows.pop(row, None)
+
+    def _unit(self, node: Node) -> Unit:
+        unit = self.units.get(node)
+        if unit is None:
+            unit = self.units[node] = Unit(node)
+        return unit
 
     def leaving(self, tree: RadixTree, victim: Victim) -> None:
         self._settle(tree)
@@ -145,11 +196,11 @@ class Joint(EvictionPolicy):
         if unit is None:
             return
         self._dequeue(unit)
-        heir = self.units.get(above(tree, node))
+        heir = above(tree, node)
         for site in unit.sites:
             site.carrier = None
-            if heir is not None:
-                self._claim(heir, site)
+            if heir.parent is not None:
+                self._claim(self._unit(heir), site)
         self._beside = node.parent if victim.kind == "kv" else node
 
     def unlocked(self, tree: RadixTree, node: Node) -> None:
@@ -164,9 +215,9 @@ class Joint(EvictionPolicy):
         if kind != "state" and cold is not None and tree.has_states and not cold.kv_stamp:
             return Victim(cold, "kv")
         self._settle(tree)
-        unit = self._lowest(tree, kind)
+        unit = None if kind == "window" else self._lowest(tree, kind)
         if unit is None:
-            return None
+            return LRU.victim(tree, kind)
         if kind == "state" or not frees_kv(unit.node):
             return Victim(unit.node, "state")
         return Victim(unit.node, "kv")
@@ -184,7 +235,7 @@ class Joint(EvictionPolicy):
                 self._look(tree, unit)
                 if unit.rank != rank or unit.leaf != leaf:
                     continue
-            if (frees_kv(unit.node) if leaf else not unit.node.state_lock):
+            if frees_kv(unit.node) if leaf else not unit.node.state_lock:
                 return unit
             self._dequeue(unit)
 
@@ -197,7 +248,7 @@ class Joint(EvictionPolicy):
 
     # Keeping scores
 
-    def _advance(self, tree: RadixTree) -> None:
+    def _advance(self) -> None:
         for site, level in self.spells.advance(self.now, MOST_ADVANCES):
             site.level = level
             if site.carrier is not None:
@@ -253,9 +304,8 @@ class Joint(EvictionPolicy):
         if node is None or node.owner is not tree.root:
             return
         up = node if is_unit(tree, node) or node.parent is None else above(tree, node)
-        unit = self.units.get(up)
-        if unit is not None:
-            self._look(tree, unit)
+        if up.parent is not None:
+            self._look(tree, self._unit(up))
         while len(node.children) == 1:
             (node,) = node.children.values()
             unit = self.units.get(node)
@@ -268,11 +318,3 @@ class Joint(EvictionPolicy):
 def _worth(site: Site) -> float:
     assert site.table is not None
     return site.table.index(site.level)
-
-
-def _cut(walk: Walk, end: int) -> Walk:
-    """The walk, known no further than a depth."""
-    site = walk.site
-    while site.parent is not None and site.end > end:
-        site = site.parent
-    return Walk(walk.marks, site, min(walk.end, max(end, site.end)))

@@ -8,6 +8,7 @@ are the same are taken for the same; where the cache knows better, it says how f
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 from cachepawl.policy.joint.ages import LAST
@@ -37,14 +38,18 @@ class Site:
     """One of them.  `parent` is the next one towards the root."""
 
     __slots__ = (
-        "carrier", "children", "edge", "end", "last", "level", "parent", "spell", "table",
-        "traits", "uses",
+        "answer", "carrier", "children", "edge", "end", "hook", "last", "level", "number",
+        "parent", "spell", "table", "traits", "uses",
     )  # fmt: skip
 
     def __init__(self, parent: Site | None, edge: bytes, end: int, traits: Traits) -> None:
         self.parent = parent
+        self.number = 0
+        """Given in order, so that it names the site in every process."""
         self.edge = edge
         """Marks from the parent's depth to this one's."""
+        self.hook = edge[:MARK_BYTES]
+        """What the parent finds it by."""
         self.end = end
         """Depth in marks."""
         self.traits = traits
@@ -58,6 +63,8 @@ class Site:
         self.table: Table | None = None
         self.carrier: Unit | None = None
         """Which unit of the cache would serve the next use."""
+        self.answer: Site | None = None
+        """Of a prompt's end: where its latest answer ended.  That one is in no trie."""
 
     def __repr__(self) -> str:
         kind = ("end", "branch", "answer")[self.traits.kind]
@@ -65,13 +72,19 @@ class Site:
 
 
 class Walk(NamedTuple):
-    """How far marks are known."""
+    """How far a key is known.  Depths in marks."""
 
-    marks: bytes
     site: Site
     """The deepest one that is wholly on the way."""
     end: int
-    """Depth in marks to which they are known; beyond the site when they part inside an edge."""
+    """Depth to which the marks are known; beyond the site when they part inside an edge."""
+    below: Site | None
+    """The site at the end of that edge."""
+
+    @property
+    def facts(self) -> tuple[int, int, int]:
+        """The same for another process that has the same sites."""
+        return self.site.number, self.end, 0 if self.below is None else self.below.number
 
 
 class Sites:
@@ -81,64 +94,76 @@ class Sites:
         self._most_sites = most_sites
         self._most_marks = most_marks
         self._roots: dict[bytes, Site] = {}
-        self._order: OrderedDict[Site, None] = OrderedDict()
-        """Longest not used first; a parent behind its children."""
+        self._order: OrderedDict[int, Site] = OrderedDict()
+        """By number, longest not used first; a parent behind its children."""
         self._marks = 0
+        self._count = 0
 
     def __len__(self) -> int:
         return len(self._order)
 
-    def walk(self, key: Key, most: int | None = None) -> Walk:
-        """Follow a key, at most `most` marks deep.  Does not modify anything."""
-        marks = marks_of(key)
-        if most is not None:
-            marks = marks[: most * MARK_BYTES]
-        site = self._roots.get(key.namespace) or _root(key.namespace)
-        at = 0
+    def __iter__(self) -> Iterator[Site]:
+        return iter(self._order.values())
+
+    def walk(self, marks: bytes, namespace: bytes, most: int) -> Walk:
+        """Follow marks, at most `most` deep.  Does not modify anything."""
+        site = self._roots.get(namespace) or root_of(namespace)
+        at, stop = 0, most * MARK_BYTES
         while True:
             child = site.children.get(marks[at : at + MARK_BYTES])
-            if child is None:
-                return Walk(marks, site, site.end)
-            if not marks.startswith(child.edge, at):
+            if child is None or at >= stop:
+                return Walk(site, site.end, None)
+            if child.end > most or not marks.startswith(child.edge, at):
                 at += shared_bytes(child.edge, marks, at, MARK_BYTES)
-                return Walk(marks, site, at // MARK_BYTES)
+                return Walk(site, min(at // MARK_BYTES, most), child)
             at += len(child.edge)
             site = child
 
-    def make(self, walk: Walk, end: int, traits: Traits) -> Site:
-        """A new site on a walked way, at a depth where there is none yet.
+    def recall(self, facts: tuple[int, ...], namespace: bytes) -> Walk:
+        """The walk that had these facts; KeyError for sites that are not there."""
+        number, end, below = facts
+        site = self._order[number] if number else self._roots.get(namespace)
+        return Walk(site or root_of(namespace), end, self._order[below] if below else None)
 
-        On an edge, which is cut there, or a new end that hangs on `walk.site`.
+    def make(self, walk: Walk, marks: bytes, end: int, traits: Traits) -> Site:
+        """A new site on a walked way: at `walk.end`, or deeper where nothing is known.
+
+        Where the way is known it cuts an edge.
         """
-        above = walk.site
-        while above.parent is not None and above.end > end:
-            above = above.parent
-        at = above.end * MARK_BYTES
-        hook = walk.marks[at : at + MARK_BYTES]
-        site = Site(above, walk.marks[at : end * MARK_BYTES], end, traits)
-        below = above.children.get(hook)
-        above.children[hook] = site
-        if below is not None:
-            below.edge = below.edge[len(site.edge) :]
-            below.parent = site
-            site.children[below.edge[:MARK_BYTES]] = below
-        else:
-            self._marks += len(site.edge) // MARK_BYTES
+        above, below = walk.site, walk.below if end == walk.end else None
+        site = Site(above, marks[above.end * MARK_BYTES : end * MARK_BYTES], end, traits)
+        self._count += 1
+        site.number = self._count
         if above.parent is None:
             self._roots[above.edge] = above
-        self._order[site] = None
+        if below is None:
+            self._marks += len(site.edge) // MARK_BYTES
+            above.children[site.hook] = site
+        else:
+            self._cut(above, site, below)
+        self._order[site.number] = site
         return site
+
+    @staticmethod
+    def _cut(above: Site, site: Site, below: Site) -> None:
+        """Put a site on the edge to another."""
+        site.hook = below.hook
+        above.children[site.hook] = site
+        below.edge = below.edge[len(site.edge) :]
+        below.hook = below.edge[:MARK_BYTES]
+        below.parent = site
+        site.children[below.hook] = below
 
     def touch(self, site: Site) -> None:
         """The path to a site is the latest used."""
         while site.parent is not None:
-            self._order.move_to_end(site)
+            self._order.move_to_end(site.number)
             site = site.parent
 
     def excess(self) -> Site | None:
         """A site that is to be forgotten, for there are too many."""
         if len(self._order) > self._most_sites or self._marks > self._most_marks:
-            return next(iter(self._order))
+            return next(iter(self._order.values()))
         return None
 
     def forget(self, site: Site) -> None:
@@ -146,13 +171,13 @@ class Sites:
         parent = site.parent
         assert parent is not None
         assert not site.children
-        del parent.children[site.edge[:MARK_BYTES]]
-        del self._order[site]
+        del parent.children[site.hook]
+        del self._order[site.number]
         self._marks -= len(site.edge) // MARK_BYTES
         if parent.parent is None and not parent.children:
             del self._roots[parent.edge]
 
 
-def _root(namespace: bytes) -> Site:
+def root_of(namespace: bytes) -> Site:
     """The start of a namespace; its edge is the name."""
     return Site(None, namespace, 0, Traits(BRANCH, 0, None, 0))

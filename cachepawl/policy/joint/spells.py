@@ -10,7 +10,7 @@ from __future__ import annotations
 from array import array
 from typing import Generic, TypeVar
 
-from cachepawl.policy.joint.ages import EDGES, LAST, LEVELS, level_of
+from cachepawl.policy.joint.ages import EDGES, LEVELS, level_of
 from cachepawl.policy.joint.survival import Table
 
 Owner = TypeVar("Owner")
@@ -53,7 +53,7 @@ class Spells(Generic[Owner]):
             return
         at = number % self.most
         table = self._tables[at]
-        if not self._open[at] or table is None:
+        if table is None or not self._open[at]:
             return
         level = level_of(now - self._starts[at])
         for passed in range(self._levels[at] + 1, level + 1):
@@ -67,6 +67,15 @@ class Spells(Generic[Owner]):
         """Nobody waits for the spell any more; it goes on, and may never end."""
         if number >= self.first:
             self._owners[number % self.most] = None
+
+    def void(self, number: int) -> None:
+        """Nothing is to be learned from a spell, for nobody saw whether it ended."""
+        if number < self.first or not self._open[number % self.most]:
+            return
+        at = number % self.most
+        self._withdraw(at)
+        self._open[at] = 0
+        self._tables[at] = self._owners[at] = None
 
     def advance(self, now: int, most: int) -> list[tuple[Owner, int]]:
         """Owners of spells that entered a level since, and the level; at most `most`.
@@ -109,11 +118,14 @@ class Spells(Generic[Owner]):
         """The oldest spell leaves the tables."""
         at = self.first % self.most
         self.first += 1
+        if self._tables[at] is not None:
+            self._withdraw(at)
+        self._tables[at] = self._owners[at] = None
+
+    def _withdraw(self, at: int) -> None:
         table, level = self._tables[at], self._levels[at]
         assert table is not None
         for passed in range(level + 1):
             table.note_reached(passed, -1)
         if not self._open[at]:
             table.note_ended(level, -1)
-        self._tables[at] = None
-        self._owners[at] = None
