@@ -390,6 +390,7 @@ class HybridPrefixCache:
         if level >= 2:
             wrong += self.refs.violations([node.pages for node in self.tree.walk()])
             wrong += self._pin_violations()
+            wrong += self.policy.violations(self.tree)
         if wrong:
             raise InvariantError("\n".join([*wrong, str(self.stats()), self.tree.render()]))
 

@@ -29,6 +29,8 @@ class EvictionPolicy:
 
     name: str
     """For miss reasons and reports."""
+    learns = False
+    """Whether it wants to hear of requests as they begin."""
 
     def victim(self, tree: RadixTree, kind: Kind | None = None) -> Victim | None:
         """The next to go, or None if everything that the policy may name is locked.
@@ -62,6 +64,10 @@ class EvictionPolicy:
 
     def unlocked(self, tree: RadixTree, node: Node) -> None:
         """A lock on a node was released; others may be left."""
+
+    def violations(self, tree: RadixTree) -> list[str]:
+        """What is wrong with its own tables, for checks.  Read only; may cost their size."""
+        return []
 
     def emptied(self, tree: RadixTree) -> None:
         """Everything has left the tree."""

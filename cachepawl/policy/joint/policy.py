@@ -11,6 +11,7 @@ and the unit with the lowest score goes.  Its sites go on to the next shallower 
 from __future__ import annotations
 
 from cachepawl.policy.base import EvictionPolicy, Facts, Kind, Victim
+from cachepawl.policy.joint.checks import violations
 from cachepawl.policy.joint.classes import ANSWER, BRANCH, END, Classes, Traits
 from cachepawl.policy.joint.ranks import Queue, rank_of
 from cachepawl.policy.joint.sites import MARK_BYTES, STRIDE, Site, Sites, Walk, marks_of
@@ -20,8 +21,6 @@ from cachepawl.policy.lru import LRU
 from cachepawl.tree import Node, RadixTree
 from cachepawl.types import TOKEN_BYTES, Key
 
-MOST_CLAIMS = 2
-"""Sites that a unit carries."""
 MOST_ADVANCES = 256
 """Levels of age entered in one step."""
 MOST_LOOKS = 16
@@ -32,6 +31,11 @@ class Joint(EvictionPolicy):
     """For one cache, from its first call on."""
 
     name = "joint"
+    learns = True
+    stride = STRIDE
+    """Tokens of a mark."""
+    most_claims = 2
+    """Sites that a unit carries."""
 
     def __init__(self) -> None:
         self.cost = Bytes(1.0, 1.0)
@@ -63,16 +67,17 @@ class Joint(EvictionPolicy):
         self._settle(tree)
         self.now = max(self.now, at)
         self._advance()
-        marks, found = marks_of(key), tree.peek(key)
+        marks, found = marks_of(key, self.stride), tree.peek(key)
         if recalled is None:
-            # Where the tree knows that prompts part, marks that agree by chance mean nothing.
-            parts = found.kv_len < found.deepest.end
-            most = found.kv_len // STRIDE if parts else len(marks) // MARK_BYTES
-            walk = self.sites.walk(marks, key.namespace, most)
+            walk = self.sites.walk(marks, key.namespace)
         else:
             walk = self.sites.recall(recalled, key.namespace)
         facts = walk.facts
-        limit = (len(key.tokens) // TOKEN_BYTES - 1) // STRIDE
+        # The last token is always computed; and where the tree knows that prompts part, marks
+        # that agree by chance mean nothing.
+        last = len(key.tokens) // TOKEN_BYTES - 1
+        parted = found.kv_len < found.deepest.end
+        limit = min(last, found.kv_len) if parted else last
         self.rows[row] = self._learn(walk, marks, limit, found.kv_len)
         while (old := self.sites.excess()) is not None:
             self._forget(old)
@@ -82,7 +87,7 @@ class Joint(EvictionPolicy):
         """Uses of sites on the way, new ones where it parts and ends; returns the end."""
         total = len(marks) // MARK_BYTES
         used = walk.site
-        while used.parent is not None and used.end > limit:
+        while used.parent is not None and used.end * self.stride > limit:
             used = used.parent
         turn, gap = 0, None
         if used.parent is not None:
@@ -91,15 +96,15 @@ class Joint(EvictionPolicy):
             self._use(used)
             self._use_answer(used, known)
         if max(used.end, walk.site.end) < walk.end < total:
-            traits = Traits(BRANCH, 0, None, walk.end * STRIDE)
+            traits = Traits(BRANCH, 0, None, walk.end * self.stride)
             branch = self.sites.make(walk, marks, walk.end, traits)
             self._use(branch)
             walk = Walk(branch, walk.end, None)
         end = walk.site
         if end.end < total:
-            end = self.sites.make(walk, marks, total, Traits(END, turn, gap, total * STRIDE))
+            end = self.sites.make(walk, marks, total, Traits(END, turn, gap, total * self.stride))
             self._start(end)
-        elif end is not used and end.parent is not None:
+        elif end is not used and end.parent is not None and total * self.stride - 1 <= limit:
             self._use(end)
         self.sites.touch(end)
         return end
@@ -153,7 +158,7 @@ class Joint(EvictionPolicy):
             return
         unit = self._unit(node)
         end = self.rows.get(row)
-        if end is not None and node.end // STRIDE > end.end:
+        if end is not None and node.end // self.stride > end.end:
             self._answer(end, unit)
         elif end is not None:
             self._take_over(tree, end, unit)
@@ -164,7 +169,7 @@ class Joint(EvictionPolicy):
 
     def _take_over(self, tree: RadixTree, site: Site, unit: Unit) -> None:
         """Sites from a path's end up to the unit are its own now, unless a deeper one has them."""
-        reach, depth = unit.node.end // STRIDE, unit.node.end
+        reach, depth = unit.node.end // self.stride, unit.node.end
         while site.parent is not None and site.end >= reach:
             before = site.carrier
             if before is None or before.node.end < depth:
@@ -208,6 +213,16 @@ class Joint(EvictionPolicy):
         if unit is not None:
             self._look(tree, unit)
 
+    # Looking at it
+
+    @property
+    def settled(self) -> bool:
+        """Whether all that the latest eviction touched was looked at again."""
+        return self._beside is None
+
+    def violations(self, tree: RadixTree) -> list[str]:
+        return violations(self, tree)
+
     # Naming
 
     def victim(self, tree: RadixTree, kind: Kind | None = None) -> Victim | None:
@@ -215,7 +230,8 @@ class Joint(EvictionPolicy):
         if kind != "state" and cold is not None and tree.has_states and not cold.kv_stamp:
             return Victim(cold, "kv")
         self._settle(tree)
-        unit = None if kind == "window" else self._lowest(tree, kind)
+        named = kind != "window" and (kind != "state" or tree.has_states)
+        unit = self._lowest(tree, kind) if named else None
         if unit is None:
             return LRU.victim(tree, kind)
         if kind == "state" or not frees_kv(unit.node):
@@ -258,7 +274,7 @@ class Joint(EvictionPolicy):
         """The unit carries a site; of too many the one that is used least goes."""
         unit.sites.append(site)
         site.carrier = unit
-        if len(unit.sites) > MOST_CLAIMS:
+        if len(unit.sites) > self.most_claims:
             least = min(unit.sites, key=_worth)
             least.carrier = None
             unit.sites.remove(least)

@@ -29,9 +29,9 @@ MOST_MARKS = 1 << 22
 """Remembered at most: 32 MiB of marks, of 256 million tokens."""
 
 
-def marks_of(key: Key) -> bytes:
+def marks_of(key: Key, stride: int) -> bytes:
     """The marks of a key's whole strides."""
-    return memoryview(key.tokens).cast("q")[STRIDE - 1 :: STRIDE].tobytes()
+    return memoryview(key.tokens).cast("q")[stride - 1 :: stride].tobytes()
 
 
 class Site:
@@ -68,7 +68,7 @@ class Site:
 
     def __repr__(self) -> str:
         kind = ("end", "branch", "answer")[self.traits.kind]
-        return f"<Site {kind} {self.end * STRIDE} turn {self.traits.turn} uses {self.uses}>"
+        return f"<Site {kind} {self.traits.depth} turn {self.traits.turn} uses {self.uses}>"
 
 
 class Walk(NamedTuple):
@@ -96,7 +96,8 @@ class Sites:
         self._roots: dict[bytes, Site] = {}
         self._order: OrderedDict[int, Site] = OrderedDict()
         """By number, longest not used first; a parent behind its children."""
-        self._marks = 0
+        self.marks = 0
+        """Held by all edges."""
         self._count = 0
 
     def __len__(self) -> int:
@@ -105,17 +106,17 @@ class Sites:
     def __iter__(self) -> Iterator[Site]:
         return iter(self._order.values())
 
-    def walk(self, marks: bytes, namespace: bytes, most: int) -> Walk:
-        """Follow marks, at most `most` deep.  Does not modify anything."""
+    def walk(self, marks: bytes, namespace: bytes) -> Walk:
+        """Follow marks.  Does not modify anything."""
         site = self._roots.get(namespace) or root_of(namespace)
-        at, stop = 0, most * MARK_BYTES
+        at = 0
         while True:
             child = site.children.get(marks[at : at + MARK_BYTES])
-            if child is None or at >= stop:
+            if child is None:
                 return Walk(site, site.end, None)
-            if child.end > most or not marks.startswith(child.edge, at):
+            if not marks.startswith(child.edge, at):
                 at += shared_bytes(child.edge, marks, at, MARK_BYTES)
-                return Walk(site, min(at // MARK_BYTES, most), child)
+                return Walk(site, at // MARK_BYTES, child)
             at += len(child.edge)
             site = child
 
@@ -137,7 +138,7 @@ class Sites:
         if above.parent is None:
             self._roots[above.edge] = above
         if below is None:
-            self._marks += len(site.edge) // MARK_BYTES
+            self.marks += len(site.edge) // MARK_BYTES
             above.children[site.hook] = site
         else:
             self._cut(above, site, below)
@@ -162,7 +163,7 @@ class Sites:
 
     def excess(self) -> Site | None:
         """A site that is to be forgotten, for there are too many."""
-        if len(self._order) > self._most_sites or self._marks > self._most_marks:
+        if len(self._order) > self._most_sites or self.marks > self._most_marks:
             return next(iter(self._order.values()))
         return None
 
@@ -173,7 +174,7 @@ class Sites:
         assert not site.children
         del parent.children[site.hook]
         del self._order[site.number]
-        self._marks -= len(site.edge) // MARK_BYTES
+        self.marks -= len(site.edge) // MARK_BYTES
         if parent.parent is None and not parent.children:
             del self._roots[parent.edge]
 

@@ -8,7 +8,8 @@ one place in the log for each level is all there is to remember.
 from __future__ import annotations
 
 from array import array
-from typing import Generic, TypeVar
+from collections.abc import Iterator
+from typing import Generic, NamedTuple, TypeVar
 
 from cachepawl.policy.joint.ages import EDGES, LEVELS, level_of
 from cachepawl.policy.joint.survival import Table
@@ -20,6 +21,17 @@ NONE = -1
 """The number of no spell."""
 
 
+class Spell(NamedTuple):
+    """One that is remembered."""
+
+    table: Table
+    level: int
+    """Reached so far, or in which it ended."""
+    ended: bool
+    age: int
+    """Milliseconds at its end, if it ended."""
+
+
 class Spells(Generic[Owner]):
     """At most `most` spells.  Numbers count all spells that ever began."""
 
@@ -29,6 +41,7 @@ class Spells(Generic[Owner]):
         """Number of the oldest spell that is remembered."""
         self.count = 0
         """Spells that ever began."""
+        self._ages = array("q", bytes(8 * most))
         self._starts = array("q", bytes(8 * most))
         self._levels = bytearray(most)
         """The level that each has reached."""
@@ -55,7 +68,8 @@ class Spells(Generic[Owner]):
         table = self._tables[at]
         if table is None or not self._open[at]:
             return
-        level = level_of(now - self._starts[at])
+        self._ages[at] = age = now - self._starts[at]
+        level = level_of(age)
         for passed in range(self._levels[at] + 1, level + 1):
             table.note_reached(passed)
         table.note_ended(level)
@@ -101,6 +115,14 @@ class Spells(Generic[Owner]):
                         out.append((owner, level))
             self._entering[level] = number
         return out
+
+    def remembered(self) -> Iterator[Spell]:
+        """All of them, oldest first."""
+        for number in range(self.first, self.count):
+            at = number % self.most
+            table, ended = self._tables[at], not self._open[at]
+            if table is not None:
+                yield Spell(table, self._levels[at], ended, self._ages[at] if ended else 0)
 
     def _add(self, table: Table, start: int) -> int:
         if self.count - self.first == self.most:
