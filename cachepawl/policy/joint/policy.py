@@ -264,6 +264,14 @@ class Joint(EvictionPolicy):
 
     # Keeping scores
 
+    def look_at_all(self, tree: RadixTree) -> None:
+        """Bring every score up to date.  Cost: all units; nothing that serves does this."""
+        self._settle(tree)
+        for table in self.classes.tables.values():
+            table.outdate()
+        for unit in self.units.values():
+            self._look(tree, unit)
+
     def _advance(self) -> None:
         for site, level in self.spells.advance(self.now, MOST_ADVANCES):
             site.level = level

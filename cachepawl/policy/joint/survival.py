@@ -70,6 +70,10 @@ class Table:
             self._work_out()
         return self._hazard
 
+    def outdate(self) -> None:
+        """Work everything out anew when next asked."""
+        self._index = []
+
     def _work_out(self) -> None:
         self._changes = 0
         if self.parent is None:
