@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from cachepawl.errors import ConfigError
 
@@ -28,6 +28,8 @@ class Options(BaseModel):
     """The arena's bytes in GiB, exactly; None takes what --mem-fraction-static leaves."""
     policy: Literal["lru", "joint"] = "lru"
     """A name of `cachepawl.policy.POLICIES`."""
+    policy_history: str | None = None
+    """Where a policy that learns keeps what it learned, from one start to the next."""
     check_level: Literal[0, 1, 2] = 0
     """0 no checks, 1 counters at every step, 2 everything at every step."""
     split_prefill: bool = True
@@ -48,6 +50,20 @@ class Options(BaseModel):
     """Salt of the recording's hashes; None takes a random one."""
     allow_other_sglang: bool = False
     """Run although the SGLang version or the fingerprint of a patched target differs."""
+
+    @model_validator(mode="after")
+    def _history_fits(self) -> Options:
+        if self.policy_history is None:
+            return self
+        flag = f"--cachepawl-policy-history {self.policy_history}"
+        if self.policy != "joint":
+            raise ConfigError(f"{flag}: policy {self.policy} learns nothing; use joint, or drop it")
+        if self.trace is not None:
+            raise ConfigError(
+                f"{flag}: a recording has to begin with a policy that knows nothing, or it could "
+                f"not be run again; drop this or --cachepawl-trace"
+            )
+        return self
 
     @property
     def device_bytes(self) -> int | None:
@@ -72,6 +88,8 @@ def parse_options(text: str) -> Options:
 
 def _explain(error: ValidationError) -> ConfigError:
     first = error.errors()[0]
+    if isinstance(why := first.get("ctx", {}).get("error"), ConfigError):
+        return why  # of options that do not fit together
     field = ".".join(str(part) for part in first["loc"])
     flag = f"--cachepawl-{field.replace('_', '-')}" if field else ENVIRONMENT
     return ConfigError(f"{flag} {first.get('input')!r}: {first['msg']}")

@@ -16,12 +16,12 @@ from sglang.srt.runtime_context import get_memory
 from cachepawl.cache import HybridPrefixCache
 from cachepawl.config import BACKEND, ENVIRONMENT, Options
 from cachepawl.errors import CachepawlError, ConfigError
-from cachepawl.policy import POLICIES
 from cachepawl.pool.arena import Arena
 from cachepawl_launch import map_order
 from cachepawl_launch.adapter import CachepawlPrefixCache
 from cachepawl_launch.decisions import DecisionLog
 from cachepawl_launch.evacuation import PageMover
+from cachepawl_launch.policy import make_policy
 from cachepawl_launch.pools import ArenaHybridKVPool, ArenaMHAPool
 from cachepawl_launch.recorder import Recorder, records_here
 from cachepawl_launch.report import describe_cache
@@ -62,7 +62,7 @@ class Assembly:
         self.cache = HybridPrefixCache(
             size.geometry,
             states_per_request=size.states_per_request,
-            policy=POLICIES[self.options.policy](),
+            policy=make_policy(self.options),
             page_cap=size.page_cap,
             state_cap=size.state_cap,
         )

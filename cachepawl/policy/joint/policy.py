@@ -10,9 +10,12 @@ and the unit with the lowest score goes.  Its sites go on to the next shallower 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from cachepawl.policy.base import EvictionPolicy, Facts, Kind, Victim
 from cachepawl.policy.joint.checks import violations
 from cachepawl.policy.joint.classes import ANSWER, BRANCH, END, Classes, Traits
+from cachepawl.policy.joint.history import OldSpell
 from cachepawl.policy.joint.ranks import Queue, rank_of
 from cachepawl.policy.joint.sites import MARK_BYTES, STRIDE, Site, Sites, Walk, marks_of
 from cachepawl.policy.joint.spells import Spells
@@ -39,7 +42,17 @@ class Joint(EvictionPolicy):
 
     def __init__(self) -> None:
         self.cost = Bytes(1.0, 1.0)
+        self._old: list[OldSpell] = []
         self._fresh()
+
+    def remember(self, spells: list[OldSpell]) -> None:
+        """Know what an earlier run learned; before the first request, and after every reset."""
+        self._old = spells
+        self._fresh()
+
+    def learned(self) -> Iterator[OldSpell]:
+        """What it knows at this moment, for a later run; oldest first.  May be read anywhere."""
+        return _old_spells(self.spells.copy(), self.now)
 
     def _fresh(self) -> None:
         self.now = 0
@@ -54,6 +67,8 @@ class Joint(EvictionPolicy):
         self.rows: dict[int, Site] = {}
         """Where the prompts of running requests end."""
         self._beside: Node | None = None
+        for spell in self._old:
+            self.spells.add_old(self.classes.known(spell.key), spell.age, spell.ended)
 
     # What it is told
 
@@ -342,3 +357,8 @@ class Joint(EvictionPolicy):
 def _worth(site: Site) -> float:
     assert site.table is not None
     return site.table.index(site.level)
+
+
+def _old_spells(spells: Spells[Site], now: int) -> Iterator[OldSpell]:
+    for spell in spells.remembered(now):
+        yield OldSpell(spell.table.key, spell.age, spell.ended)
