@@ -17,6 +17,7 @@ from cachepawl.policy.joint.checks import violations
 from cachepawl.policy.joint.classes import ANSWER, BRANCH, END, Classes, Traits
 from cachepawl.policy.joint.history import OldSpell
 from cachepawl.policy.joint.ranks import Queue, rank_of
+from cachepawl.policy.joint.reasons import why
 from cachepawl.policy.joint.sites import MARK_BYTES, STRIDE, Site, Sites, Walk, marks_of
 from cachepawl.policy.joint.spells import Spells
 from cachepawl.policy.joint.units import Bytes, Unit, above, frees_kv, is_unit, saving
@@ -252,6 +253,12 @@ class Joint(EvictionPolicy):
         if kind == "state" or not frees_kv(unit.node):
             return Victim(unit.node, "state")
         return Victim(unit.node, "kv")
+
+    def reason(self, tree: RadixTree, victim: Victim) -> str:
+        unit = self.units.get(victim.node)
+        if unit is None:
+            return LRU.reason(tree, victim)
+        return why(self, unit)
 
     def _lowest(self, tree: RadixTree, kind: Kind | None) -> Unit | None:
         """The first of the queues that can go and stands where it should."""
