@@ -48,6 +48,8 @@ class Witness(EvictionPolicy):
         self.name = policy.name
         self.learns = policy.learns
         self.request, self.at = 0, 0.0
+        self.clock = 0
+        """The tree's, when the latest request was matched."""
         self._decisions: OrderedDict[int, list[tuple[bytes, Decision]]] = OrderedDict()
         """By the tree's clock, then with the first page of their paths."""
 
@@ -76,6 +78,7 @@ class Witness(EvictionPolicy):
         self.policy.serve(tree, token_bytes, state_bytes)
 
     def began(self, tree: RadixTree, row: int, key: Key, at: int, recalled: Facts | None) -> Facts:
+        self.clock = tree.clock
         return self.policy.began(tree, row, key, at, recalled)
 
     def published(self, tree: RadixTree, row: int, node: Node) -> None:
@@ -121,28 +124,23 @@ def explain(scenario: Scenario, requests: Iterable[TraceRequest], number: int) -
     witness = Witness(POLICIES[scenario.policy]())
     measures = _Latest(scenario.spec, scenario.budget)
     engine = Engine(scenario, measures, witness)
-    tree, request, clock = engine.cache.tree, None, 0
+    request = None
     for witness.request, request in enumerate(islice(requests, number), 1):
-        witness.at, measures.seen, clock = request.at, None, tree.clock
+        witness.at, measures.seen = request.at, None
         engine.admit(request)
     if request is None or witness.request < number:
         raise InputError(f"--explain {number}: the trace has {witness.request} requests")
     if measures.seen is None:
         raise InputError(f"--explain {number}: this request does not fit the empty cache")
     first = request.key.namespace + request.key.tokens[: scenario.page * TOKEN_BYTES]
-    misses = [(miss, _cause(witness, miss, clock, first)) for miss in measures.seen.missed]
+    misses = [(miss, _cause(witness, miss, first)) for miss in measures.seen.missed]
     return Explained(scenario, request, measures.seen.prompt, measures.seen.usable, misses)
 
 
-def _cause(witness: Witness, miss: Miss, clock: int, first: bytes) -> Decision | None:
-    """The match of the request is one use later than the clock before it, unless it waited."""
+def _cause(witness: Witness, miss: Miss, first: bytes) -> Decision | None:
     if miss.age is None:
         return None
-    for asked in (clock + 1, clock):
-        found = witness.find(asked - miss.age, first, miss.upto)
-        if found is not None:
-            return found
-    return None
+    return witness.find(witness.clock - miss.age, first, miss.upto)
 
 
 def explain_report(found: Sequence[Explained], number: int) -> Report:

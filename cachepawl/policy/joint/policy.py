@@ -25,7 +25,7 @@ from cachepawl.policy.lru import LRU
 from cachepawl.tree import Node, RadixTree
 from cachepawl.types import TOKEN_BYTES, Key
 
-MOST_ADVANCES = 256
+MOST_ADVANCES = 64
 """Levels of age entered in one step."""
 MOST_LOOKS = 16
 """Units that are looked at again to find one victim."""
@@ -318,10 +318,9 @@ class Joint(EvictionPolicy):
             self._dequeue(unit)
         unit.leaf = leaf
         unit.saving = saving(tree, node, self.cost)
-        unit.score = -1.0
         if possible:
             if unit.rank < 0:
-                unit.score = sum(map(_worth, unit.sites)) * unit.saving
+                unit.score = _score_of(unit)
                 unit.rank = rank_of(unit.score)
                 (self.leaves if leaf else self.inner).add(unit, unit.rank)
             else:
@@ -331,8 +330,11 @@ class Joint(EvictionPolicy):
         """Its sites changed: move it in its queue."""
         if unit.rank < 0:
             return
-        unit.score = sum(map(_worth, unit.sites)) * unit.saving
-        rank = rank_of(unit.score)
+        score = _score_of(unit)
+        if score == unit.score:
+            return
+        unit.score = score
+        rank = rank_of(score)
         if rank != unit.rank:
             queue = self.leaves if unit.leaf else self.inner
             queue.remove(unit, unit.rank)
@@ -359,6 +361,14 @@ class Joint(EvictionPolicy):
                 self._look(tree, unit)
             if node.state is not None:
                 break
+
+
+def _score_of(unit: Unit) -> float:
+    uses = 0.0
+    for site in unit.sites:
+        assert site.table is not None
+        uses += site.table.index(site.level)
+    return uses * unit.saving
 
 
 def _worth(site: Site) -> float:

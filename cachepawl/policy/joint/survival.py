@@ -17,8 +17,8 @@ COARSER_WEIGHT = 8.0
 """Spells that the coarser class's chance is worth."""
 MOST = 0.999
 """No chance is higher, so that something always survives."""
-STALE = 16
-"""A table is worked out again when so many parts of what it knows is 1 part new."""
+STALE = 4
+"""A table is worked out again when a part in so many of what it knows is new."""
 
 
 class Table:
