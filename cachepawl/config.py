@@ -9,6 +9,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from cachepawl.errors import ConfigError
+from cachepawl.snapshots import ANSWER_INTERVAL
 
 BACKEND = "cachepawl"
 """Our name among SGLang's prefix caches (`--radix-cache-backend`)."""
@@ -31,6 +32,12 @@ class Options(BaseModel):
     """0 no checks, 1 counters at every step, 2 everything at every step."""
     split_prefill: bool = True
     """End a prefill chunk early where one more snapshot makes a later hit possible."""
+    answer_interval: int | None = Field(default=ANSWER_INTERVAL, ge=1)
+    """Tokens between snapshots of an answer, rounded up to whole pages; None: as SGLang."""
+    message_marks: bool = True
+    """Take a snapshot where the first user speaks, and where a request asks for one."""
+    turn_opening: tuple[int, ...] = ()
+    """Token ids that open a user's turn: the launcher reads them from the chat template."""
     map: bool = False
     """Serve pictures of the cache at `/cachepawl/map`."""
     poison_freed: bool = False

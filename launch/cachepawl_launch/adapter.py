@@ -32,6 +32,7 @@ from cachepawl_launch.decisions import DecisionLog
 from cachepawl_launch.indices import token_ids
 from cachepawl_launch.kv_events import published
 from cachepawl_launch.lookups import Ending, Lookup, Lookups
+from cachepawl_launch.marks import Marks
 from cachepawl_launch.states import make_handover
 
 logger = logging.getLogger(__name__)
@@ -61,6 +62,7 @@ class CachepawlPrefixCache(BasePrefixCache):
         split_prefill: bool,
         decisions: DecisionLog | None = None,
         lookups: Lookups | None = None,
+        marks: Marks | None = None,
     ) -> None:
         params = context.params
         self.req_to_token_pool = params.req_to_token_pool
@@ -77,6 +79,11 @@ class CachepawlPrefixCache(BasePrefixCache):
         self.lookups = lookups or Lookups()
         self._decisions = decisions
         self._latest: Lookup | None = None
+        self.marks = marks or Marks(())
+        self._candidate: tuple[bytes, Any] = (b"", None)
+        """Tokens and `custom_params` of the latest match."""
+        self._ahead: tuple[int, list[int]] = (0, [])
+        """Where the prompt that is computed in chunks goes on, and its marks."""
         self._drop_prefix_of: str | None = None
         if params.enable_kv_cache_events:
             self.cache.tree.log_events()
@@ -124,6 +131,7 @@ class CachepawlPrefixCache(BasePrefixCache):
                 missed = self.cache.tree.explain(key, match, limit)
             self._latest = Lookup(req.rid, prompt, usable, branch, missed)
             self.lookups.note(self._latest)
+            self._candidate = key.tokens, req.sampling_params.custom_params
         self._log("match", len(radix.token_ids), match.kv_len, usable)
         return MatchResult(
             device_prefix_len=usable,
@@ -150,7 +158,29 @@ class CachepawlPrefixCache(BasePrefixCache):
     def chunk_stop(self) -> int | None:
         """Tokens of the candidate's first chunk, ended for one more snapshot, or None."""
         look = self._latest
-        return None if look is None else self.plan.first_stop(look.prompt, look.usable, look.branch)
+        if look is None:
+            return None
+        return self.plan.first_stop(look.prompt, look.usable, look.branch, self._marks())
+
+    def _marks(self) -> list[int]:
+        """Where others are likely to leave the candidate's prompt."""
+        return self.marks.of(*self._candidate) if self.plan.enabled else []
+
+    def first_cut(self, chunk: int) -> int:
+        """Tokens of the candidate's first chunk of several: `chunk`, or less, to end at a mark."""
+        look = self._latest
+        if look is None or not chunk:
+            return chunk
+        self._ahead = look.usable, self._marks()
+        return self.next_cut(look.prompt - look.usable, chunk)
+
+    def next_cut(self, left: int, chunk: int) -> int:
+        """As `first_cut`, of the prompt that goes on with `left` tokens."""
+        start, marks = self._ahead
+        stop = self.plan.mark_stop(start + left, start, marks)
+        took = stop if 0 < stop < chunk else chunk
+        self._ahead = start + took, marks
+        return took
 
     def refused(self, *, nothing_pending: bool) -> None:
         """The candidate did not fit.  On an idle server only its own prefix is in the way."""

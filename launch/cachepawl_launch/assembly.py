@@ -22,6 +22,7 @@ from cachepawl_launch import map_order
 from cachepawl_launch.adapter import CachepawlPrefixCache
 from cachepawl_launch.decisions import DecisionLog
 from cachepawl_launch.evacuation import PageMover
+from cachepawl_launch.marks import Marks
 from cachepawl_launch.pools import ArenaHybridKVPool, ArenaMHAPool
 from cachepawl_launch.recorder import Recorder, records_here
 from cachepawl_launch.report import describe_cache
@@ -143,6 +144,7 @@ class Assembly:
             split_prefill=self.options.split_prefill,
             decisions=DecisionLog(Path(f"{log}.{context.tp_rank}")) if log else None,
             lookups=self.recorder.lookups if self.recorder else None,
+            marks=Marks(self.options.turn_opening),
         )
         if self.recorder:
             self.recorder.start(self.options, self.tree_cache, context)

@@ -108,6 +108,7 @@ def _launch(ours: argparse.Namespace, theirs: list[str]) -> int:
     from cachepawl_launch.install import check_sglang
     from cachepawl_launch.preview import preview, show
     from cachepawl_launch.refusals import notices, refuse_flags
+    from cachepawl_launch.turns import opening_of
 
     console = Console(stderr=True, soft_wrap=True)
     options = options_of(ours)
@@ -123,6 +124,9 @@ def _launch(ours: argparse.Namespace, theirs: list[str]) -> int:
     refuse_flags(view, BACKEND)  # as resolved
     if options.map:
         map_route.refuse_processes(view)
+    if options.message_marks:
+        options = options.model_copy(update={"turn_opening": opening_of(view)})
+        os.environ[ENVIRONMENT] = options.model_dump_json()
     for line in notices(view, flag_names(theirs)):
         console.print(f"cachepawl: {line}")
     if not ours.cachepawl_dry_run:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from cachepawl.config import Options, make_options
 from cachepawl.errors import ConfigError
+from cachepawl.snapshots import ANSWER_INTERVAL
 
 
 def parser() -> argparse.ArgumentParser:
@@ -39,6 +40,19 @@ def parser() -> argparse.ArgumentParser:
         "--cachepawl-no-split-prefill",
         action="store_true",
         help="never end a prefill chunk early to take one more snapshot",
+    )
+    p.add_argument(
+        "--cachepawl-answer-interval",
+        default=str(ANSWER_INTERVAL),
+        metavar="N",
+        help="tokens between snapshots of an answer, so that the next turn reuses all but its "
+        "last N; rounded up to whole pages; `sglang` for its --mamba-track-interval "
+        "(default: %(default)s)",
+    )
+    p.add_argument(
+        "--cachepawl-no-message-marks",
+        action="store_true",
+        help="never end a prefill chunk early where the first user of a chat speaks",
     )
     p.add_argument(
         "--cachepawl-map",
@@ -119,6 +133,8 @@ def options_of(ours: argparse.Namespace) -> Options:
         policy=ours.cachepawl_policy,
         check_level=ours.cachepawl_check_level,
         split_prefill=not ours.cachepawl_no_split_prefill,
+        answer_interval=_interval(ours.cachepawl_answer_interval),
+        message_marks=not ours.cachepawl_no_message_marks,
         map=ours.cachepawl_map,
         poison_freed=ours.cachepawl_poison_freed,
         corrupt_restored_state=ours.cachepawl_corrupt_restored_state,
@@ -128,6 +144,13 @@ def options_of(ours: argparse.Namespace) -> Options:
         trace_salt=ours.cachepawl_trace_salt,
         allow_other_sglang=ours.cachepawl_allow_other_sglang,
     )
+
+
+def _interval(word: str) -> int | str | None:
+    """A number if it is one; what is not is refused with the other options."""
+    if word == "sglang":
+        return None
+    return int(word) if word.isdecimal() else word
 
 
 def _absolute(path: str | None) -> str | None:

@@ -16,6 +16,7 @@ from cachepawl_launch.cpu import hooks
 from cachepawl_launch.cpu.platform_name import selected
 from cachepawl_patches import (
     allocation,
+    answer_grid,
     beam_search,
     fingerprint,
     forward_start,
@@ -49,6 +50,7 @@ PATCHED = (
     forward_start.TARGET,
     internal_state.TARGET,
     beam_search.TARGET,
+    answer_grid.TARGET,
 )
 
 
@@ -69,6 +71,7 @@ def install(options: Options) -> Assembly:
     forward_start.install(assembly.start_forward)
     internal_state.install(assembly.describe, assembly.draw_map)
     beam_search.install()
+    answer_grid.install(options.answer_interval)
 
     def make_tree_cache(context: Any) -> CachepawlPrefixCache:
         check_applied()

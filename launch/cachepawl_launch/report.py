@@ -23,5 +23,6 @@ def describe_cache(tree_cache: CachepawlPrefixCache) -> dict[str, Any]:
         "tree": cache.tree.render(),
         "arena": draw_frames(cache.frames, MAP_FRAMES),
         "device_reads": allocator.device_reads + (slots.ids.device_reads if slots else 0),
+        "marks_refused": tree_cache.marks.refused,
         "longest_request": cache.room_for_one_request(),
     }
