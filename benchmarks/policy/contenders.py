@@ -1,0 +1,210 @@
+"""Who is compared: each plays a task and says what it hit.
+
+A new policy is there as soon as it is in `cachepawl.policy.POLICIES`; anything else is another
+entry of `contenders()`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Any, Literal, NamedTuple
+
+from benchmarks.policy.inputs import CHUNK, PAGE, Task
+from cachepawl.errors import InputError
+from cachepawl.offline.bounds import Bytes, Clairvoyant, Runs, runs_of, upper_bound
+from cachepawl.offline.replay import lines
+from cachepawl.offline.replay.engine import Engine
+from cachepawl.offline.replay.measures import Measures
+from cachepawl.offline.replay.scenario import Scenario
+from cachepawl.offline.replay.ways import Tracked, Way
+from cachepawl.offline.traces import TraceRequest
+from cachepawl.policy import POLICIES
+from cachepawl.policy.base import EvictionPolicy
+from cachepawl.snapshots import SnapshotPlan
+from cachepawl.types import TOKEN_BYTES
+
+DEFAULT_RATIO = 0.9
+"""SGLang's --mamba-full-memory-ratio, bytes of states to bytes of KV."""
+RATIOS = (0.1, 0.25, 0.5, DEFAULT_RATIO, 1.8, 4.0)
+"""Tried for `sglang-best-static`."""
+
+
+class Played(NamedTuple):
+    """What one contender did on one task."""
+
+    hit: int
+    """Tokens."""
+    prompt: int
+    """Tokens of all requests, refused ones included."""
+    requests: int
+    refused: int
+    """Requests that the empty memory cannot hold; they hit nothing."""
+    flops_saved: float | None
+    """Share of prefilling every prompt whole; None for what is no cache."""
+    seconds: float | None
+    """CPU time of everything that the cache did, reading the trace left out."""
+    notes: dict[str, Any]
+
+
+Family = Literal["sglang", "ours", "bound"]
+Contender = Callable[[Task], Played]
+
+
+class Entry(NamedTuple):
+    """A contender; `family` says which code its figures depend on."""
+
+    family: Family
+    play: Contender
+
+
+def static_name(ratio: float) -> str:
+    """A split's name among the contenders."""
+    return "sglang-default" if ratio == DEFAULT_RATIO else f"sglang-static-{ratio:g}"
+
+
+def contenders(ratios: Iterable[float] = RATIOS) -> dict[str, Entry]:
+    """All that are played, by name."""
+    found = {static_name(DEFAULT_RATIO): Entry("sglang", partial(sglang, ratio=DEFAULT_RATIO))}
+    found |= {static_name(r): Entry("sglang", partial(sglang, ratio=r)) for r in ratios}
+    found["sglang-unified"] = Entry("sglang", sglang)
+    found["sglang-unified+our-snapshots"] = Entry("sglang", partial(sglang, snapshots="ours"))
+    found["lru+sglang-snapshots"] = Entry("ours", partial(ours, rules=SglangRules))
+    found |= {name: Entry("ours", partial(ours, policy=name)) for name in POLICIES}
+    found["clairvoyant"] = Entry("ours", clairvoyant)
+    found["bound"] = Entry("bound", bound)
+    found["ceiling"] = Entry("bound", ceiling)
+    return found
+
+
+def play(task: Task, ratios: Iterable[float] = RATIOS) -> Played:
+    """Play a cell.  InputError for what cannot be played."""
+    if task.cell.host_gb:
+        raise InputError(f"{task.cell}: no contender has a host tier here yet; give --host 0")
+    return contenders(ratios)[task.cell.contender].play(task)
+
+
+# -- SGLang ------------------------------------------------------------------------------
+
+
+def sglang(
+    task: Task, ratio: float | None = None, snapshots: Literal["sglang", "ours"] = "sglang"
+) -> Played:
+    """SGLang's own cache: split at a ratio, or without one, its unified memory's model."""
+    # Only here: it brings torch and SGLang, which other contenders do without.
+    from benchmarks.policy.pools import Shared, split_at
+    from benchmarks.policy.sglang_server import SglangServer, token_array
+    from benchmarks.sglang_tree import sglang_context
+
+    scenario = task.scenario()
+    spec, grid = scenario.spec, scenario.grid
+    page, state = PAGE * spec.kv_bytes_per_token(), spec.state_bytes()
+    memory = (
+        Shared(page, state, task.budget)
+        if ratio is None
+        else split_at(ratio, page, state, task.budget)
+    )
+    hit = total = count = refused = flops = saved = 0
+    seconds = 0.0
+    with sglang_context(PAGE, grid):
+        server = SglangServer(
+            memory, PAGE, grid, chunk=CHUNK, longest=task.requests.longest(), snapshots=snapshots
+        )
+        for request in task.requests.play():
+            prompt = token_array(request.key.tokens)
+            started = time.thread_time()
+            done = server.serve(prompt, max(request.output - 1, 0))
+            seconds += time.thread_time() - started
+            count += 1
+            refused += not done.fits
+            total += len(prompt)
+            hit += done.usable
+            flops += spec.prefill_flops(len(prompt))
+            saved += spec.prefill_flops(done.usable)
+    notes = {"rescues": server.rescues, "cached_states": server.sizes()[1]}
+    return Played(hit, total, count, refused, saved / max(flops, 1), seconds, notes)
+
+
+# -- ours --------------------------------------------------------------------------------
+
+
+class SglangRules(Scenario):
+    """Our server with SGLang's chunks: none ends early for a second snapshot."""
+
+    @property
+    def way(self) -> Way:  # type: ignore[override]
+        """As SGLang keeps states."""
+        made = Tracked(self.grid)
+        made.plan = SnapshotPlan(self.grid, enabled=False)
+        return made
+
+
+class _Timed(Engine):
+    """Knows how long it took."""
+
+    seconds = 0.0
+
+    def admit(self, request: TraceRequest) -> None:
+        started = time.thread_time()
+        super().admit(request)
+        self.seconds += time.thread_time() - started
+
+
+def ours(task: Task, policy: str = "lru", rules: type[Scenario] = Scenario) -> Played:
+    """The cache that serves, under one of its policies."""
+    made = task.scenario(policy)
+    return _replayed(rules(**{f: getattr(made, f) for f in made.__dataclass_fields__}), task)
+
+
+def clairvoyant(task: Task) -> Played:
+    """The same cache under a policy that knows the trace: what can be had."""
+    policy = Clairvoyant(_runs(task), _cost(task))
+    return _replayed(task.scenario(), task, policy)
+
+
+def _replayed(scenario: Scenario, task: Task, known: Clairvoyant | None = None) -> Played:
+    scenario.check()
+    measures = Measures(scenario.spec, scenario.budget)
+    policy: EvictionPolicy | None = known
+    engine = _Timed(scenario, measures, policy)
+    requests = task.requests.play()
+    engine.play(known.watch(requests, engine.cache.tree) if known else requests)
+    total = measures.total()
+    return Played(
+        total.hit,
+        total.prompt + total.refused_tokens,
+        total.requests + total.refused,
+        total.refused,
+        total.flops_saved / max(total.flops, 1),
+        engine.seconds,
+        {"evicted_tokens": total.evicted_tokens, "evicted_states": total.evicted_states},
+    )
+
+
+# -- bounds ------------------------------------------------------------------------------
+
+
+def bound(task: Task) -> Played:
+    """What no cache of these bytes passes."""
+    runs = _runs(task)
+    return _line(task, upper_bound(runs, _cost(task), task.budget))
+
+
+def ceiling(task: Task) -> Played:
+    """What endless memory hits with these pages and this grid; the same for all budgets."""
+    return _line(task, lines.prefixes_known(task.requests.play(), task.scenario()))
+
+
+def _line(task: Task, hit: int) -> Played:
+    lengths = [len(r.key.tokens) // TOKEN_BYTES for r in task.requests.play()]
+    return Played(hit, sum(lengths), len(lengths), 0, None, None, {})
+
+
+def _runs(task: Task) -> Runs:
+    return runs_of(task.requests.play(), task.requests.block_tokens, PAGE)
+
+
+def _cost(task: Task) -> Bytes:
+    geometry = task.scenario().geometry
+    return Bytes(geometry.entry_bytes, geometry.state_bytes)
