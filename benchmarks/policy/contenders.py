@@ -7,7 +7,7 @@ entry of `contenders()`.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import Any, Literal, NamedTuple
 
@@ -105,25 +105,47 @@ def sglang(
         if ratio is None
         else split_at(ratio, page, state, task.budget)
     )
-    hit = total = count = refused = flops = saved = 0
+    refused = hit = saved = 0
     seconds = 0.0
+    whole = _Whole(task)
     with sglang_context(PAGE, grid):
         server = SglangServer(
             memory, PAGE, grid, chunk=CHUNK, longest=task.requests.longest(), snapshots=snapshots
         )
-        for request in task.requests.play():
+        for request in whole.play():
             prompt = token_array(request.key.tokens)
             started = time.thread_time()
             done = server.serve(prompt, max(request.output - 1, 0))
             seconds += time.thread_time() - started
-            count += 1
             refused += not done.fits
-            total += len(prompt)
             hit += done.usable
-            flops += spec.prefill_flops(len(prompt))
             saved += spec.prefill_flops(done.usable)
     notes = {"rescues": server.rescues, "cached_states": server.sizes()[1]}
-    return Played(hit, total, count, refused, saved / max(flops, 1), seconds, notes)
+    return whole.played(hit, refused, saved, seconds, notes)
+
+
+class _Whole:
+    """The task's requests, and what serving them without a cache would take."""
+
+    def __init__(self, task: Task) -> None:
+        self.requests = task.requests
+        self.spec = task.scenario().spec
+        self.tokens = self.count = self.flops = 0
+
+    def play(self) -> Iterator[TraceRequest]:
+        for request in self.requests.play():
+            tokens = len(request.key.tokens) // TOKEN_BYTES
+            self.tokens += tokens
+            self.count += 1
+            self.flops += self.spec.prefill_flops(tokens)
+            yield request
+
+    def played(
+        self, hit: int, refused: int, saved: int, seconds: float, notes: dict[str, Any]
+    ) -> Played:
+        """`saved`: FLOPs of the prefixes that were not computed."""
+        share = saved / max(self.flops, 1)
+        return Played(hit, self.tokens, self.count, refused, share, seconds, notes)
 
 
 # -- ours --------------------------------------------------------------------------------
@@ -168,18 +190,17 @@ def _replayed(scenario: Scenario, task: Task, known: Clairvoyant | None = None) 
     measures = Measures(scenario.spec, scenario.budget)
     policy: EvictionPolicy | None = known
     engine = _Timed(scenario, measures, policy)
-    requests = task.requests.play()
+    whole = _Whole(task)
+    requests = whole.play()
     engine.play(known.watch(requests, engine.cache.tree) if known else requests)
-    total = measures.total()
-    return Played(
-        total.hit,
-        total.prompt + total.refused_tokens,
-        total.requests + total.refused,
-        total.refused,
-        total.flops_saved / max(total.flops, 1),
-        engine.seconds,
-        {"evicted_tokens": total.evicted_tokens, "evicted_states": total.evicted_states},
-    )
+    total, counters = measures.total(), engine.cache.counters
+    notes = {
+        "evicted_tokens": total.evicted_tokens,
+        "evicted_states": total.evicted_states,
+        "checkpoints_skipped": counters.checkpoints_skipped,
+        "prefixes_dropped": counters.prefixes_dropped,
+    }
+    return whole.played(total.hit, total.refused, total.flops_saved, engine.seconds, notes)
 
 
 # -- bounds ------------------------------------------------------------------------------

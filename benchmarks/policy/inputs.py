@@ -17,6 +17,9 @@ from cachepawl.specs import ModelSpec
 from cachepawl.specs.presets import preset
 from cachepawl.types import TOKEN_BYTES
 
+CONTEXT = 262_144
+"""Tokens of the longest request, prompt and answer: what these models are served with.  Longer
+ones are left out for everybody, as any server refuses them."""
 PAGE = 16
 CHUNK = 8192
 GIB = 1 << 30
@@ -41,7 +44,7 @@ class Model(NamedTuple):
 TRACES = {
     "conversation": TraceFile("mooncake/conversation_trace.jsonl.gz", (20, 40, 80, 160, 320)),
     "synthetic": TraceFile("mooncake/synthetic_trace.jsonl.gz", (10, 20, 40, 80, 160)),
-    "claude-code": TraceFile("claude-code/conversations.jsonl.gz", (5, 10, 20, 40, 80)),
+    "claude-code": TraceFile("claude-code/conversations.jsonl.gz", (10, 20, 40, 80, 160)),
 }
 MODELS = {
     "qwen3-next": Model("Qwen/Qwen3-Next-80B-A3B-Instruct", 1.0),
@@ -81,7 +84,12 @@ class Requests(NamedTuple):
         """The requests by time, from the start at each call.  InputError for a bad trace."""
         trace = open_trace(self.path)
         block = trace.block_tokens
-        wanted = (r for r in trace.requests() if self.half in ("all", half_of(r, block)))
+        wanted = (
+            request
+            for request in trace.requests()
+            if len(request.key.tokens) // TOKEN_BYTES + request.output <= CONTEXT
+            and self.half in ("all", half_of(request, block))
+        )
         return islice(wanted, self.limit)
 
     def longest(self) -> int:

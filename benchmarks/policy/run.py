@@ -149,7 +149,7 @@ def rows_of(tasks: Sequence[Task], found: dict[Cell, Played], ratios: Sequence[f
         cell = task.cell
         if cell not in found:
             continue
-        if cell.contender not in splits[:] or cell.contender == static_name(0.9):
+        if cell.contender not in splits or cell.contender == static_name(0.9):
             rows.append(_row(cell, found[cell]))
         if cell.contender == splits[-1]:
             tried = {name: found.get(cell._replace(contender=name)) for name in splits}
@@ -157,8 +157,8 @@ def rows_of(tasks: Sequence[Task], found: dict[Cell, Played], ratios: Sequence[f
             if len(played) == len(splits):
                 best = max(played, key=lambda name: played[name].hit)
                 row = _row(cell._replace(contender="sglang-best-static"), played[best])
-                rows.append(row | {"chosen": best,
-                                   "tried": {n: _hit(one) for n, one in played.items()}})  # fmt: skip
+                tried_hits = {name: _hit(one) for name, one in played.items()}
+                rows.append(row | {"chosen": best, "tried": tried_hits})
     return rows
 
 
