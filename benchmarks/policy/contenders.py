@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import Any, Literal, NamedTuple
 
-from benchmarks.policy.inputs import CHUNK, PAGE, Task
-from cachepawl.errors import InputError
+from benchmarks.policy.inputs import CHUNK, CONTEXT, PAGE, Task
+from cachepawl.errors import ArgumentError, InputError
 from cachepawl.offline.bounds import Bytes, Clairvoyant, Runs, runs_of, upper_bound
 from cachepawl.offline.replay import lines
 from cachepawl.offline.replay.engine import Engine
@@ -94,28 +94,33 @@ def sglang(
     """SGLang's own cache: split at a ratio, or without one, its unified memory's model."""
     # Only here: it brings torch and SGLang, which other contenders do without.
     from benchmarks.policy.pools import Shared, split_at
-    from benchmarks.policy.sglang_server import SglangServer, token_array
-    from benchmarks.sglang_tree import sglang_context
+    from benchmarks.policy.sglang_server import SglangServer, context, ids_of
 
     scenario = task.scenario()
     spec, grid = scenario.spec, scenario.grid
     page, state = PAGE * spec.kv_bytes_per_token(), spec.state_bytes()
-    memory = (
-        Shared(page, state, task.budget)
-        if ratio is None
-        else split_at(ratio, page, state, task.budget)
-    )
+    whole = _Whole(task)
+    try:
+        memory = (
+            Shared(page, state, task.budget)
+            if ratio is None
+            else split_at(ratio, page, state, task.budget)
+        )
+    except ArgumentError:  # such a server does not start
+        count = sum(1 for _ in whole.play())
+        return whole.played(0, count, 0, 0.0, {"starts": False})
     refused = hit = saved = 0
     seconds = 0.0
-    whole = _Whole(task)
-    with sglang_context(PAGE, grid):
-        server = SglangServer(
-            memory, PAGE, grid, chunk=CHUNK, longest=task.requests.longest(), snapshots=snapshots
-        )
+    # All tokens of a page are alike, so one id stands for them.
+    per_id = PAGE if task.requests.block_tokens % PAGE == 0 else 1
+    sizes = {"chunk": CHUNK, "longest": CONTEXT, "per_id": per_id}
+    with context(PAGE, grid, per_id):
+        server = SglangServer(memory, PAGE, grid, snapshots=snapshots, **sizes)
         for request in whole.play():
-            prompt = token_array(request.key.tokens)
+            tokens = len(request.key.tokens) // TOKEN_BYTES
+            prompt = ids_of(request.key.tokens, per_id)
             started = time.thread_time()
-            done = server.serve(prompt, max(request.output - 1, 0))
+            done = server.serve(prompt, tokens, max(request.output - 1, 0))
             seconds += time.thread_time() - started
             refused += not done.fits
             hit += done.usable

@@ -9,7 +9,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from cachepawl.errors import InputError
 from cachepawl.offline.replay.scenario import Scenario
 from cachepawl.offline.replay.ways import grid_of
 from cachepawl.offline.traces import TraceRequest, open_trace
@@ -91,14 +90,6 @@ class Requests(NamedTuple):
             and self.half in ("all", half_of(request, block))
         )
         return islice(wanted, self.limit)
-
-    def longest(self) -> int:
-        """Tokens of the longest request, its answer included.  InputError if there is none."""
-        lengths = (len(r.key.tokens) // TOKEN_BYTES + r.output for r in self.play())
-        longest = max(lengths, default=0)
-        if not longest:
-            raise InputError(f"{self.path}: no request in the half {self.half!r}")
-        return longest
 
 
 def half_of(request: TraceRequest, block_tokens: int) -> Half:

@@ -17,6 +17,7 @@ import time
 import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -106,31 +107,41 @@ def play_all(tasks: Sequence[Task], options: argparse.Namespace) -> Progress:
     """Every cell from the store, or played now in `--jobs` processes."""
     store, known = Store(options.out / "cells"), contenders(_ratios(options))
     keys = {task.cell: key_of(task, known[task.cell.contender].family) for task in tasks}
-    # The ceiling is the same for all budgets; played once, it is copied.
     found = {cell: got for cell in keys if (got := store.get(keys[cell])) is not None}
     waiting = [task for task in tasks if task.cell not in found]
-    started, left = time.monotonic(), []
+    deadline = time.monotonic() + (options.budget_s or float("inf"))
+    for task, played in _played(waiting, options, deadline):
+        found[task.cell] = played
+        store.put(keys[task.cell], played)
+        done = f"{len(found)} of {len(keys)}"
+        print(f"{done}: {_words(task.cell)}: {_hit(played):.2%}", file=sys.stderr, flush=True)
+    return Progress(found, [task.cell for task in waiting if task.cell not in found])
+
+
+def _played(
+    tasks: Sequence[Task], options: argparse.Namespace, deadline: float
+) -> Iterator[tuple[Task, Played]]:
+    """Results as they come; none is begun after the deadline."""
+    ratios = _ratios(options)
+    if options.jobs == 1:
+        for task in tasks:
+            if time.monotonic() > deadline:
+                return
+            yield task, play(task, ratios)
+        return
+    # Spawned, not forked: the parent may have threads.
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(options.jobs, context, initializer=set_up_process) as pool:
+        queue = iter(tasks)
         running: dict[Any, Task] = {}
-        queue = iter(waiting)
         while True:
-            for task in queue:
-                if options.budget_s and time.monotonic() - started > options.budget_s:
-                    left.append(task.cell)
-                    continue
-                running[pool.submit(play, task, _ratios(options))] = task
-                if len(running) >= options.jobs:
-                    break
+            for task in islice(queue, options.jobs - len(running)):
+                if time.monotonic() <= deadline:
+                    running[pool.submit(play, task, ratios)] = task
             if not running:
-                return Progress(found, left)
+                return
             future = next(as_completed(running))
-            task = running.pop(future)
-            found[task.cell] = future.result()
-            store.put(keys[task.cell], found[task.cell])
-            done = f"{len(found)} of {len(tasks)}"
-            print(f"{done}: {_words(task.cell)}: {_hit(found[task.cell]):.2%}", file=sys.stderr,
-                  flush=True)  # fmt: skip
+            yield running.pop(future), future.result()
 
 
 def _words(cell: Cell) -> str:

@@ -7,6 +7,10 @@ snapshot is taken, branch points included) and `checkpoint_kv_cache`; at the end
 `release_kv_cache`.  Ours are the memory (`pools`), the length of chunks, and the decode, which
 here is pages alone.
 
+With `per_id` above 1 the tree's keys have one id for so many tokens, all of a page, and its pages
+are so much smaller: a page that is one id.  The same things happen, and copying keys, which is
+most of the work, takes a fraction (`tests/bench/test_policy.py` compares both).
+
 What would crash or hang the server is done as well as it can be instead, and counted:
 `rescues` are evictions of states because KV found no bytes and no leaf was left.
 """
@@ -15,6 +19,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterator
+from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Literal, NamedTuple
 
@@ -32,7 +37,7 @@ from sglang.srt.mem_cache.memory_pool import HybridReqToTokenPool
 from sglang.srt.sampling.sampling_params import SamplingParams
 
 from benchmarks.policy.pools import Memory, StateIds, TokenIds
-from benchmarks.sglang_tree import make_cache
+from benchmarks.sglang_tree import make_cache, sglang_context
 from cachepawl.snapshots import SnapshotPlan
 
 STATES_OF_ONE = 5
@@ -49,7 +54,7 @@ class Served(NamedTuple):
 
 
 class SglangServer:
-    """One cache.  Valid inside `benchmarks.sglang_tree.sglang_context` of its page and grid."""
+    """One cache.  Valid inside `context()`.  Lengths are tokens unless they say ids."""
 
     def __init__(
         self,
@@ -61,20 +66,23 @@ class SglangServer:
         longest: int,
         snapshots: Snapshots = "sglang",
         core: str = "rust",
+        per_id: int = 1,
     ) -> None:
         """`longest`: tokens of the longest request, answer included.
 
         `snapshots`: where chunks end, so where states are: as SGLang has it, or where
-        cachepawl's server ends them.
+        cachepawl's server ends them.  `per_id` divides all of the others.
         """
-        self.memory, self.page, self.grid, self.chunk = memory, page, grid, chunk
+        self.memory, self.grid, self.chunk, self.per_id = memory, grid, chunk, per_id
+        self.page = page // per_id
+        """In ids, as what follows."""
         self.plan = SnapshotPlan(grid, enabled=snapshots == "ours")
-        self.rows = _rows(longest + page)
+        self.rows = _rows(-(-longest // per_id) + self.page)
         self.rows.mamba_allocator = StateIds(memory)
-        self.tokens = TokenIds(memory, page)
-        self.cache = make_cache(core, page, self.rows, self.tokens)
+        self.ids = TokenIds(memory, self.page)
+        self.cache = make_cache(core, self.page, self.rows, self.ids)
         # `self` of the method that plans snapshots: all that it reads of a batch.
-        text = SimpleNamespace(mamba_chunk_size=grid)
+        text = SimpleNamespace(mamba_chunk_size=grid // per_id)
         self._batch = SimpleNamespace(
             model_config=SimpleNamespace(hf_text_config=text),
             tree_cache=self.cache,
@@ -83,18 +91,23 @@ class SglangServer:
         self._params = SamplingParams(max_new_tokens=1)
         self.rescues = 0
 
-    def serve(self, prompt: array[int], answer: int) -> Served:
-        """One request from its arrival to its end.  `answer`: tokens that get KV."""
-        length = len(prompt)
-        if not self.memory.fits(-(-(length + answer) // self.page) + 1, STATES_OF_ONE):
+    def serve(self, prompt: array[int], tokens: int, answer: int) -> Served:
+        """One request from its arrival to its end.
+
+        `prompt`: its ids, the last of which may stand for fewer than `per_id` of its `tokens`.
+        `answer`: tokens that get KV.
+        """
+        whole = -(-(tokens + answer) // self.per_id)
+        if not self.memory.fits(-(-whole // self.page) + 1, STATES_OF_ONE):
             return Served(0, False)
         req = Req("request", "", prompt, self._params)
         req.init_next_round_input(self.cache)
-        usable = req.prefix_len
+        usable = req.prefix_len * self.per_id
         req.lock = self.cache.lock(req.last_node)
-        for stop in self._stops(length, usable, req.mamba_branching_seqlen):
+        branch = req.mamba_branching_seqlen
+        for stop in self._stops(tokens, usable, branch and branch * self.per_id):
             self._extend(req, stop)
-        self._allocate(req, length + answer)
+        self._allocate(req, whole)
         req.kv.kv_committed_len = req.kv.kv_allocated_len
         req.finished_reason = FINISH_LENGTH(length=answer)
         release_kv_cache(req, self.cache, checkpoint=True)
@@ -104,24 +117,26 @@ class SglangServer:
         """Tokens of KV and states that are cached."""
         cache = self.cache
         return (
-            cache.full_evictable_size() + cache.full_protected_size(),
+            (cache.full_evictable_size() + cache.full_protected_size()) * self.per_id,
             cache.mamba_evictable_size() + cache.mamba_protected_size(),
         )
 
     def _stops(self, length: int, usable: int, branch: int | None) -> Iterator[int]:
         """Where chunks end.  `PrefillAdder._select_prefill_admission`: whole pages of the
-        chunk's size until the rest fits."""
+        chunk's size until the rest fits; the size is a number of whole pages."""
         at = usable
         if length - at <= self.chunk and (stop := self.plan.first_stop(length, at, branch)):
             yield at + stop
         while length - at > self.chunk:
-            at = (at + self.chunk) // self.page * self.page
+            at += self.chunk
             yield at
         yield length
 
     def _extend(self, req: Req, stop: int) -> None:
-        """One chunk of the prefill, up to depth `stop`."""
+        """One chunk of the prefill, up to depth `stop` in tokens."""
         start = req.prefix_len
+        # Part of an id is never published: it only takes room.
+        end = stop // self.per_id
         if not req.kv.holds_kv:
             ensure_mamba_capacity(self.rows, [req], self.cache)
             # Read before the row is bound, as `alloc_for_extend` does.
@@ -130,27 +145,27 @@ class SglangServer:
             if prefix is not None:
                 self.rows.write((req.kv.req_pool_idx, slice(0, start)), prefix)
             req.kv.kv_allocated_len = start
-        req.extend_end = stop
-        self._allocate(req, stop)
+        req.extend_end = end
+        self._allocate(req, -(-stop // self.per_id))
         ScheduleBatch._mamba_radix_cache_v2_req_prepare_for_extend(self._batch, req)
-        req.kv.kv_committed_len = stop
+        req.kv.kv_committed_len = end
         checkpoint_kv_cache(req, self.cache)
 
     def _allocate(self, req: Req, stop: int) -> None:
-        """Pages up to depth `stop`; evicts for one more, as SGLang's estimate does."""
+        """Pages up to the depth of `stop` ids; evicts for one more, as SGLang's estimate does."""
         pages = -(-req.kv.kv_allocated_len // self.page)
         need = -(-stop // self.page) - pages
         if need > 0:
-            tokens = need * self.page
-            evict_from_tree_cache(self.cache, tokens + self.page)
-            ids = self.tokens.alloc(tokens)
+            size = need * self.page
+            evict_from_tree_cache(self.cache, size + self.page)
+            ids = self.ids.alloc(size)
             while ids is None:
                 self.rescues += 1
                 done = self.cache.evict(EvictParams(mamba_num=1))
                 assert done.mamba_num_evicted, "nothing is left to evict"
-                ids = self.tokens.alloc(tokens)
+                ids = self.ids.alloc(size)
             first = pages * self.page
-            self.rows.write((req.kv.req_pool_idx, slice(first, first + tokens)), ids)
+            self.rows.write((req.kv.req_pool_idx, slice(first, first + size)), ids)
         req.kv.kv_allocated_len = stop
 
 
@@ -178,10 +193,17 @@ def _rows(longest: int) -> HybridReqToTokenPool:
     )
 
 
-def token_array(tokens: bytes) -> array[int]:
-    """A key's tokens as SGLang has them."""
+@contextmanager
+def context(page: int, grid: int, per_id: int = 1) -> Iterator[None]:
+    """SGLang's configuration for a server of these sizes."""
+    with sglang_context(page // per_id, grid // per_id):
+        yield
+
+
+def ids_of(tokens: bytes, per_id: int = 1) -> array[int]:
+    """A key's tokens, or of so many tokens each the first, as SGLang has them."""
     made: array[int] = array("q")
-    made.frombytes(tokens)
+    made.frombytes(memoryview(tokens).cast("q")[::per_id].tobytes())
     return made
 
 
