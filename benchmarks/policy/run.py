@@ -65,20 +65,29 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def tasks_of(options: argparse.Namespace) -> Iterator[Task]:
-    """All cells that are asked for, those of the first model first."""
+    """All cells that are asked for: models after each other, small budgets first."""
     known = contenders(_ratios(options))
     wanted = _wanted(options.policy or list(known), known, _ratios(options))
     limit = QUICK_LIMIT if options.quick and options.limit is None else options.limit
-    for model in options.model or (list(MODELS)[:1] if options.quick else MODELS):
-        for name in options.trace or TRACES:
-            path = options.traces / TRACES[name].path
-            requests = Requests(path, options.half, limit)
-            usual = [gb * MODELS[model].share for gb in TRACES[name].device_gb]
-            budgets = options.device_gb or (usual[:QUICK_BUDGETS] if options.quick else usual)
-            for device in budgets:
-                for host in HOST_TIMES:
-                    for contender in wanted:
-                        yield Task(Cell(name, model, device, host * device, contender), requests)
+    models = options.model or (list(MODELS)[:1] if options.quick else list(MODELS))
+    names = options.trace or list(TRACES)
+    for model in models:
+        budgets = {name: _budgets(options, name, model) for name in names}
+        for number in range(max(map(len, budgets.values()))):
+            for name in names:
+                requests = Requests(options.traces / TRACES[name].path, options.half, limit)
+                for device in budgets[name][number : number + 1]:
+                    for host in HOST_TIMES:
+                        for contender in wanted:
+                            cell = Cell(name, model, device, host * device, contender)
+                            yield Task(cell, requests)
+
+
+def _budgets(options: argparse.Namespace, trace: str, model: str) -> Sequence[float]:
+    if options.device_gb:
+        return list(options.device_gb)
+    usual = [gb * MODELS[model].share for gb in TRACES[trace].device_gb]
+    return usual[:QUICK_BUDGETS] if options.quick else usual
 
 
 def _ratios(options: argparse.Namespace) -> Sequence[float]:
@@ -173,6 +182,13 @@ def rows_of(tasks: Sequence[Task], found: dict[Cell, Played], ratios: Sequence[f
     return rows
 
 
+def _order(row: Row) -> tuple[int, int, float, float]:
+    """Rows of one place stay together, in the contenders' order."""
+    models, traces = list(MODELS), list(TRACES)
+    return (models.index(row["geometry"]), traces.index(row["trace"]), row["device_gb"],
+            row["host_gb"])  # fmt: skip
+
+
 def _row(cell: Cell, played: Played) -> Row:
     us = None if played.seconds is None else 1e6 * played.seconds / max(played.requests, 1)
     return {
@@ -225,6 +241,7 @@ def _run(options: argparse.Namespace) -> int:
                              f"for those that are there")  # fmt: skip
     played = play_all(tasks, options)
     rows = rows_of(tasks, played.found, _ratios(options))
+    rows.sort(key=_order)
     told = targets(rows, [name for name in POLICIES if any(r["policy"] == name for r in rows)],
                    options.half)  # fmt: skip
     left = [f"{len(played.open)} cells for want of time"] if played.open else []
