@@ -51,6 +51,8 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--policy", action="append", help="contenders, by name; default: all")
     add("--device-gb", type=lambda text: [float(part) for part in text.split(",")],
         help="GiB with commas between; default: five for each trace and model")  # fmt: skip
+    add("--ratios", type=lambda text: [float(part) for part in text.split(",")],
+        help="splits that sglang-best-static is the best of, with commas between")  # fmt: skip
     add("--half", choices=("all", "tuning", "held-out"), default="all",
         help="conversations: a fixed half of them by a hash of their ids")  # fmt: skip
     add("--limit", type=int, help="requests of each trace at most")
@@ -91,7 +93,7 @@ def _budgets(options: argparse.Namespace, trace: str, model: str) -> Sequence[fl
 
 
 def _ratios(options: argparse.Namespace) -> Sequence[float]:
-    return QUICK_RATIOS if options.quick else RATIOS
+    return options.ratios or (QUICK_RATIOS if options.quick else RATIOS)
 
 
 def _wanted(names: list[str], known: dict[str, Any], ratios: Sequence[float]) -> list[str]:
