@@ -22,7 +22,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from benchmarks.policy import report
-from benchmarks.policy.contenders import RATIOS, Played, contenders, play, static_name
+from benchmarks.policy.contenders import (
+    DEFAULT_RATIO,
+    RATIOS,
+    Played,
+    contenders,
+    play,
+    static_name,
+)
 from benchmarks.policy.inputs import (
     HOST_TIMES,
     MODELS,
@@ -38,6 +45,7 @@ from cachepawl.errors import CachepawlError
 from cachepawl.offline.render import to_html, to_markdown
 from cachepawl.policy import POLICIES
 
+BEST = "sglang-best-static"
 QUICK_LIMIT, QUICK_BUDGETS, QUICK_RATIOS = 500, 2, (0.25, 0.9)
 """Requests of each trace, budgets from the smallest, and splits of a quick run."""
 
@@ -69,7 +77,7 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 def tasks_of(options: argparse.Namespace) -> Iterator[Task]:
     """All cells that are asked for: models after each other, small budgets first."""
     known = contenders(_ratios(options))
-    wanted = _wanted(options.policy or list(known), known, _ratios(options))
+    wanted = _wanted(_names(options), known, _ratios(options))
     limit = QUICK_LIMIT if options.quick and options.limit is None else options.limit
     models = options.model or (list(MODELS)[:1] if options.quick else list(MODELS))
     names = options.trace or list(TRACES)
@@ -93,17 +101,27 @@ def _budgets(options: argparse.Namespace, trace: str, model: str) -> Sequence[fl
 
 
 def _ratios(options: argparse.Namespace) -> Sequence[float]:
-    return options.ratios or (QUICK_RATIOS if options.quick else RATIOS)
+    """The default is always among them: what is best is never worse."""
+    asked = options.ratios or (QUICK_RATIOS if options.quick else RATIOS)
+    if min(asked) <= 0:
+        raise CachepawlError(f"--ratios {min(asked):g}: give numbers above 0")
+    return sorted({*asked, DEFAULT_RATIO})
+
+
+def _names(options: argparse.Namespace) -> list[str]:
+    """Contenders that have rows: those asked for, or all, the splits as their best one."""
+    known = [n for n in contenders(()) if n != static_name(DEFAULT_RATIO)]
+    return options.policy or [static_name(DEFAULT_RATIO), BEST, *known]
 
 
 def _wanted(names: list[str], known: dict[str, Any], ratios: Sequence[float]) -> list[str]:
     """Contenders to play; the best split is found by playing all of them."""
     wanted: list[str] = []
     for name in names:
-        if name != "sglang-best-static" and name not in known:
-            raise CachepawlError(f"--policy {name}: give some of sglang-best-static, "
+        if name != BEST and name not in known:
+            raise CachepawlError(f"--policy {name}: give some of {BEST}, "
                                  f"{', '.join(known)}")  # fmt: skip
-        wanted += map(static_name, ratios) if name == "sglang-best-static" else [name]
+        wanted += map(static_name, ratios) if name == BEST else [name]
     return list(dict.fromkeys(wanted))
 
 
@@ -163,25 +181,25 @@ def _hit(played: Played) -> float:
     return played.hit / max(played.prompt, 1)
 
 
-def rows_of(tasks: Sequence[Task], found: dict[Cell, Played], ratios: Sequence[float]) -> list[Row]:
-    """Cells as they are written, splits reduced to the best one of each place."""
+def rows_of(
+    tasks: Sequence[Task], found: dict[Cell, Played], names: Sequence[str], ratios: Sequence[float]
+) -> list[Row]:
+    """Cells that were asked for by `names`, and of the splits the best one of each place."""
     splits = [static_name(ratio) for ratio in ratios]
     rows: list[Row] = []
     for task in tasks:
         cell = task.cell
-        if cell not in found:
-            continue
-        if cell.contender not in splits or cell.contender == static_name(0.9):
+        if cell in found and cell.contender in names:
             rows.append(_row(cell, found[cell]))
-        if cell.contender == splits[-1]:
+        if BEST in names and cell.contender == splits[-1]:
             tried = {name: found.get(cell._replace(contender=name)) for name in splits}
             played = {name: one for name, one in tried.items() if one is not None}
             if len(played) == len(splits):
                 best = max(played, key=lambda name: played[name].hit)
-                row = _row(cell._replace(contender="sglang-best-static"), played[best])
-                tried_hits = {name: _hit(one) for name, one in played.items()}
-                rows.append(row | {"chosen": best, "tried": tried_hits})
-    return rows
+                hits = {name: _hit(one) for name, one in played.items()}
+                row = _row(cell._replace(contender=BEST), played[best])
+                rows.append(row | {"chosen": best, "tried": hits})
+    return sorted(rows, key=lambda row: (*_order(row), names.index(row["policy"])))
 
 
 def _order(row: Row) -> tuple[int, int, float, float]:
@@ -242,8 +260,7 @@ def _run(options: argparse.Namespace) -> int:
         raise CachepawlError(f"no such trace: {', '.join(missing)}; give --traces DIR, or --trace "
                              f"for those that are there")  # fmt: skip
     played = play_all(tasks, options)
-    rows = rows_of(tasks, played.found, _ratios(options))
-    rows.sort(key=_order)
+    rows = rows_of(tasks, played.found, _names(options), _ratios(options))
     told = targets(rows, [name for name in POLICIES if any(r["policy"] == name for r in rows)],
                    options.half)  # fmt: skip
     left = [f"{len(played.open)} cells for want of time"] if played.open else []

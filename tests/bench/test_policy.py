@@ -151,7 +151,7 @@ def brute_force(requests: list[TraceRequest]) -> list[int]:
     return found
 
 
-@settings(max_examples=60)
+@settings(max_examples=15)
 @given(REQUESTS)
 def test_sglang_hits_what_its_rules_say(requests: list[TraceRequest]) -> None:
     one = server(ample())
@@ -159,7 +159,7 @@ def test_sglang_hits_what_its_rules_say(requests: list[TraceRequest]) -> None:
     assert hits(one, *prompts) == brute_force(requests)
 
 
-@settings(max_examples=60)
+@settings(max_examples=15)
 @given(REQUESTS)
 def test_with_our_snapshots_and_endless_memory_both_hit_alike(requests: list[TraceRequest]) -> None:
     one = server(ample(), "ours")
@@ -167,9 +167,9 @@ def test_with_our_snapshots_and_endless_memory_both_hit_alike(requests: list[Tra
     assert theirs == replay(scenario(chunk=CHUNK), requests).total.hit
 
 
-@settings(max_examples=60)
+@settings(max_examples=15)
 @given(REQUESTS)
-@pytest.mark.parametrize("shared", [False, True])
+@pytest.mark.parametrize("shared", [pytest.param(False, marks=pytest.mark.stress), True])
 def test_in_a_small_memory_nothing_is_lost(shared: bool, requests: list[TraceRequest]) -> None:
     memory: Memory = (
         Shared(PAGE_BYTES, STATE_BYTES, 8 * STATE_BYTES + 30 * PAGE_BYTES)
@@ -187,9 +187,9 @@ def test_in_a_small_memory_nothing_is_lost(shared: bool, requests: list[TraceReq
         one.cache.tree_core.sanity_check([], [])
 
 
-@settings(max_examples=60)
+@settings(max_examples=15)
 @given(st.lists(st.tuples(BLOCKS, st.integers(0, 7), st.integers(0, 40)), max_size=14))
-@pytest.mark.parametrize("snapshots", ["sglang", "ours"])
+@pytest.mark.parametrize("snapshots", ["sglang", pytest.param("ours", marks=pytest.mark.stress)])
 def test_one_id_a_page_changes_nothing(
     snapshots: Snapshots, drawn: list[tuple[list[int], int, int]]
 ) -> None:
@@ -246,7 +246,7 @@ def task(folder: Path, contender: str, gb: float = 0.6, host: float = 0.0) -> Ta
 
 
 def test_the_bound_is_above_everybody_and_sums_agree(folder: Path) -> None:
-    for gb in (0.4, 0.6, 1.0):
+    for gb in (0.4, 0.8):
         played = {name: play(task(folder, name, gb)) for name in contenders()}
         top = played["bound"].hit
         for name, one in played.items():
@@ -374,6 +374,14 @@ def test_the_command_writes_everything_and_goes_on_where_it_stood(
     assert "target missed by lru" in capsys.readouterr().out
 
 
+def test_named_splits_have_rows_and_the_best_is_never_below_the_default(folder: Path) -> None:
+    words = ("--ratios", "4", "--policy", "sglang-best-static", "--policy", "sglang-static-4")
+    assert run(folder, *words) == 0
+    found = json.loads((folder / "out/policy.json").read_text())["cells"]
+    assert [row["policy"] for row in found] == ["sglang-best-static", "sglang-static-4"] * 2
+    assert set(found[0]["tried"]) == {"sglang-default", "sglang-static-4"}
+
+
 def test_what_is_missing_is_named(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--traces", str(folder / "nowhere")]) == 2
     error = capsys.readouterr().err
@@ -381,3 +389,5 @@ def test_what_is_missing_is_named(folder: Path, capsys: pytest.CaptureFixture[st
     assert "--traces DIR" in error
     assert run(folder, "--policy", "best") == 2
     assert "--policy best: give some of" in capsys.readouterr().err
+    assert run(folder, "--ratios", "0") == 2
+    assert "--ratios 0: give numbers above 0" in capsys.readouterr().err
