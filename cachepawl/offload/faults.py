@@ -36,7 +36,7 @@ class Action(Enum):
 
 
 class Fault(NamedTuple):
-    """An action; for LATE, by how many polls."""
+    """An action; the outcome, if there is one, comes `polls` polls after it was due."""
 
     action: Action
     polls: int = 0
