@@ -19,12 +19,10 @@ from cachepawl.offload.arena_transfers import ArenaTransfers
 from cachepawl.offload.copiers import Copiers, copiers_for
 from cachepawl.offload.device_lanes import lanes_for
 from cachepawl.offload.kernel_copier import KernelCopier
-from cachepawl.offload.layers import GROUP_BYTES
+from cachepawl.offload.layers import GROUP_BYTES, WHOLE_PAGES
 from cachepawl.offload.transfers import Copy, Direction, Order
 from cachepawl.types import Runs
 
-WHOLE = 2**60
-"""Bytes of a group that no load reaches: pages come whole."""
 PAGES = 256
 
 
@@ -34,7 +32,7 @@ def measure(bench: Bench) -> list[Row]:
     on_gpu = bench.device.type == "cuda"
     kernel = copiers_for(bench.device, KernelCopier())
     ways = {
-        "whole pages": (kernel, WHOLE),
+        "whole pages": (kernel, WHOLE_PAGES),
         "layers by kernel": (kernel, GROUP_BYTES if on_gpu else 1),
         "layers by pitched copies": (copiers_for(bench.device), GROUP_BYTES if on_gpu else 1),
     }

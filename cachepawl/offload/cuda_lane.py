@@ -10,26 +10,34 @@ from cachepawl.offload.lanes import Mark, Work
 
 
 class CudaMark:
-    """An event on a stream, and what went wrong before it was recorded."""
+    """Events on one stream or several, and what went wrong before they were recorded."""
 
-    def __init__(self, stream: torch.cuda.Stream, error: Exception | None = None) -> None:
-        """The point behind everything that was launched on `stream` so far."""
-        self._event = torch.cuda.Event()
-        self._event.record(stream)
+    def __init__(self, *streams: torch.cuda.Stream, error: Exception | None = None) -> None:
+        """The point behind everything that was launched on `streams` so far.
+
+        No stream waits for another: a fence behind a forward does not hold the scheduler's
+        stream up.
+        """
+        self._events = [torch.cuda.Event() for _ in streams]
+        for event, stream in zip(self._events, streams, strict=True):
+            event.record(stream)
         self._error = error
 
     def reached(self) -> bool:
-        if not self._event.query():
+        if not all(event.query() for event in self._events):
             return False
         if self._error is not None:
             raise self._error
         return True
 
     def hold(self) -> None:
-        torch.cuda.current_stream().wait_event(self._event)
+        stream = torch.cuda.current_stream()
+        for event in self._events:
+            stream.wait_event(event)
 
     def wait(self) -> None:
-        self._event.synchronize()
+        for event in self._events:
+            event.synchronize()
 
 
 class CudaLane:
@@ -56,7 +64,7 @@ class CudaLane:
                     error = raised
                 # Also behind a step that failed: part of it may be under way, and the failure
                 # must not be told before that part has ended.
-                marks.append(CudaMark(self._stream, error))
+                marks.append(CudaMark(self._stream, error=error))
             return marks
 
     def close(self) -> None:

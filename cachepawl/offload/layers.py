@@ -25,6 +25,9 @@ A group costs the host one launch, 75 to 150 us with its table.  8 MiB take the 
 longer than one launch more would.
 """
 
+WHOLE_PAGES = 1 << 62
+"""As `group_bytes`: no load is cut.  For a server whose requests wait until they are loaded."""
+
 
 class LayerGroup(NamedTuple):
     """Attention layers `[first, last]`: bytes `[base, base + row_bytes)` of each entry."""
