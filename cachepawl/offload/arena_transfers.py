@@ -62,6 +62,7 @@ class _Load:
 
     def __init__(self, last_layers: list[int], marks: list[Mark]) -> None:
         self._left = deque(zip(last_layers, marks, strict=True))
+        self.end = marks[-1]
         self._held = -1
         """The last layer that was waited for."""
 
@@ -127,7 +128,9 @@ class ArenaTransfers:
         the destination may be given to somebody else at once.
         """
         self.begin_loads()
-        return [outcome for queue in self._under_way.values() for outcome in _ended(queue)]
+        outcomes = [outcome for queue in self._under_way.values() for outcome in _ended(queue)]
+        self._forget_ended_loads()
+        return outcomes
 
     def wait(self) -> None:
         """The host waits for all transfers: for shutdown, flush and tests."""
@@ -186,6 +189,13 @@ class ArenaTransfers:
         self.wait()
         self._lanes.write.close()
         self._lanes.load.close()
+
+    def _forget_ended_loads(self) -> None:
+        """What has ended needs no waiting for, whether or not a forward came."""
+        open_ends = {id(submitted.end) for submitted in self._under_way[Direction.LOAD_BACK]}
+        self._loads = [load for load in self._loads if id(load.end) in open_ends]
+        if not open_ends:
+            self._states = None
 
     # -- parts ----------------------------------------------------------------------------
 

@@ -110,6 +110,32 @@ def test_a_write_back_is_submitted_at_once_and_a_load_when_told() -> None:
     assert made.transfers.finished() == []
 
 
+def test_loads_that_no_forward_waits_for_leave_nothing_behind() -> None:
+    made = tiers(lanes=lanes_for(CPU))
+    for ticket in range(3):
+        made.transfers.start(Order(ticket, LOAD, copy_of([3], [2], [5], [4])))
+        made.transfers.begin_loads()
+        assert made.transfers._loads
+        assert made.transfers._states
+        assert made.transfers.finished() == [Outcome(ticket, None)]
+        assert not made.transfers._loads
+        assert made.transfers._states is None
+
+
+def test_a_load_that_ended_is_forgotten_while_another_goes_on() -> None:
+    _, load, lanes = manual_lanes()
+    made = tiers(lanes=lanes, group_bytes=10**9)
+    for ticket in range(2):
+        made.transfers.start(Order(ticket, LOAD, copy_of([3], [2 + ticket])))
+        made.transfers.begin_loads()
+    load.advance()
+    assert made.transfers.finished() == [Outcome(0, None)]
+    assert len(made.transfers._loads) == 1
+    made.transfers.wait_layer(0)
+    assert made.transfers.finished() == [Outcome(1, None)]
+    assert not made.transfers._loads
+
+
 def test_a_small_load_comes_whole() -> None:
     _, load, lanes = manual_lanes()
     made = tiers(lanes=lanes, group_bytes=10**9)
