@@ -11,6 +11,7 @@ import torch
 
 from benchmarks.gpu.bench import gbps, must_equal, spread
 from benchmarks.gpu.run import SECTIONS, below_the_bar
+from benchmarks.gpu.tiers import DEVICE_BYTES, shapes_for
 
 ROOT = Path(__file__).parents[2]
 WITHOUT_GPU = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
@@ -47,9 +48,21 @@ def test_rows_below_the_bar_are_named() -> None:
         for size, share in ((1024, 0.2), (65536, 0.9), (2**20, 0.89))
     ]
     attention = [{"row": "decode", "ratio": ratio} for ratio in (1.05, 1.06)]
-    found = {"extents": copies, "attention": attention, "steps": []}
+    host = [
+        {"row": "write pages", "by": by, "chosen": chosen, "extent_bytes": size, "of_pinned": share}
+        for by, chosen, size, share in (
+            ("engines", True, 65536, 0.9),
+            ("engines", True, 65536, 0.89),
+            ("one by one", False, 65536, 0.1),
+            ("engines", True, 1024, 0.1),
+        )
+    ]
+    loads = [{"row": "load"}, *({"row": "step", "blocked": share} for share in (0.5, 0.51))]
+    found = {"extents": copies, "attention": attention, "steps": [], "host": host, "loads": loads}
     assert below_the_bar(found) == [
         "copy of extents of 1048576 bytes: 89% of one copy",
+        "write pages by engines: 89% of a pinned copy",
+        "step: the host was held for 51% of the device's work",
         "decode: 1.06 times the contiguous time",
     ]
 
@@ -67,3 +80,10 @@ def test_extents_lie_apart_inside_their_room() -> None:
 
 def test_gigabytes_a_second() -> None:
     assert gbps(2 * 10**9, 10**6) == 2.0
+
+
+def test_the_tiers_of_a_gpu_hold_what_is_moved() -> None:
+    geometry = shapes_for(torch.device("cuda")).with_budget(DEVICE_BYTES)
+    assert geometry.page_bytes == 384 * 2**10
+    assert geometry.total_bytes // 2 > 256 * 2**20
+    assert geometry.usable_frames > 3
