@@ -58,14 +58,11 @@ class LoadBacks:
         self.counters = counters
         self.before_start: Callable[[], None] = nothing_to_prepare
         """Clears the frames that turned from state to KV: pages arrive there."""
-        self._under_way: dict[Node, Ticket] = {}
+        self._under_way: dict[tuple[Node, int], Ticket] = {}
+        """By the host's node and the depth; without states that may be inside its edge."""
         self._waits: dict[str, Ticket] = {}
         self.holds: dict[str, Lock] = {}
         """What was loaded for requests that are not admitted yet."""
-
-    def is_coming(self, node: Node) -> bool:
-        """Whether the prefix that ends at a host node is being loaded."""
-        return node in self._under_way
 
     def start(self, request: str, key: Key, found: TierMatch) -> Load:
         """Bring what the host adds to a match that was just made.
@@ -76,15 +73,15 @@ class LoadBacks:
         if node is None or request in self._waits:
             return Load.NOTHING if node is None else Load.JOINED
         self.drop(request)
-        ticket = self._under_way.get(node)
-        if ticket is not None and ticket.depth == found.usable_len:
+        ticket = self._under_way.get((node, found.usable_len))
+        if ticket is not None:
             self._wait(request, ticket)
             return Load.JOINED
         ticket = self._ticket(key, found, node)
         if ticket is None:
             self.counters.loads_refused += 1
             return Load.REFUSED
-        self._under_way[node] = ticket
+        self._under_way[node, ticket.depth] = ticket
         self._wait(request, ticket)
         self.device.frames.hold_still(ticket.copy.pages_to)
         self.before_start()
@@ -128,7 +125,7 @@ class LoadBacks:
     def finish(self, ticket: Ticket, error: str | None) -> None:
         """The transfer has ended: publish what came, or give its place back."""
         device = self.device
-        del self._under_way[ticket.source.node]
+        del self._under_way[ticket.source.node, ticket.depth]
         device.frames.let_go(ticket.copy.pages_to)
         node = close_target(device, ticket, error)
         if node is None:
