@@ -33,6 +33,8 @@ class Options(BaseModel):
     """End a prefill chunk early where one more snapshot makes a later hit possible."""
     map: bool = False
     """Serve pictures of the cache at `/cachepawl/map`."""
+    movement: Literal["auto", "torch", "triton"] = "auto"
+    """Who moves the arena's bytes; auto: Triton kernels on a GPU that they compile on."""
     poison_freed: bool = False
     """Test option: fill every freed frame with NaN."""
     corrupt_restored_state: bool = False

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from cachepawl_kernels.arguments import Column
 from cachepawl_kernels.errors import KernelArgumentError
-from cachepawl_kernels.extents import check_reads_apart, check_writes_apart, cut
+from cachepawl_kernels.extents import check_reads_apart, check_writes_apart, checked_offsets, cut
 
 
 def array(*values: int) -> Column:
@@ -62,3 +63,26 @@ def test_overlaps_are_found_as_by_comparing_all(
 def test_a_state_and_a_thousand_pages_are_few_pieces() -> None:
     lengths = array(72 * 2**20, *[24 * 2**10] * 1000)
     assert cut(lengths, 64 * 1024).length.size == 1152 + 1000
+
+
+EXTREME = st.sampled_from(
+    [-(2**63), -16, -1, 0, 1, 8, 16, 1008, 1024, 1040, 2**62, 2**63 - 16, 2**63 - 1]
+)
+
+
+@given(extents=st.lists(st.tuples(EXTREME, EXTREME), min_size=1, max_size=3))
+def test_an_extent_is_refused_as_by_unbounded_numbers(extents: list[tuple[int, int]]) -> None:
+    """Nothing wraps on the way: of Python's integers the answers are the same."""
+    good = all(
+        length >= 1 and begin >= 0 and begin + length <= 1024 and not (begin | length) % 16
+        for begin, length in extents
+    )
+    arena = torch.zeros(1024, dtype=torch.uint8)
+    begin, lengths = (array(*part) for part in zip(*extents, strict=True))
+    if good:
+        assert checked_offsets("dst", arena, torch.from_numpy(begin), lengths).tolist() == [
+            at for at, _ in extents
+        ]
+        return
+    with pytest.raises(KernelArgumentError, match="dst extent"):
+        checked_offsets("dst", arena, torch.from_numpy(begin), lengths)
