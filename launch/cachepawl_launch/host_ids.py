@@ -30,7 +30,8 @@ class HostIds:
 
     def to_host(self, index: torch.Tensor) -> list[int]:
         """The ids in a tensor of any shape."""
-        same = index.untyped_storage().data_ptr() == self.table.untyped_storage().data_ptr()
+        # The same storage, not the same address: a `meta` tensor has none.
+        same = index.untyped_storage()._cdata == self.table.untyped_storage()._cdata
         if same and index.numel() == 1:
             return [int(index.storage_offset())]
         self.device_reads += 1
