@@ -12,7 +12,7 @@ import pytest
 from cells import ARENA_GB, CELLS, CHUNK, LIMITS, Cell
 from conftest import EAGER, LOUD
 from harness import TOLERANCE, Client, hopefully, running, tokens
-from test_evacuation import FEW, FRAME, jobs_of
+from stranding import FEW, arena_of, jobs_of
 
 from cachepawl_launch.cpu.flags import Limits
 
@@ -48,8 +48,7 @@ def moved_by_kernels(client: Client) -> set[str]:
 def test_states_pages_and_frames_are_moved_by_kernels(tmp_path: Path) -> None:
     jobs = jobs_of(LONG, SHORT)
     limits = Limits(None, None, requests=3 * LONG, context=2048, chunked_prefill=CHUNK)
-    arena = ["--cachepawl-device-gb", f"{(FRAMES + 1) * FRAME / 2**30:.9f}"]
-    more = [*LOUD, *EAGER, *arena, *KERNELS]
+    more = [*LOUD, *EAGER, *arena_of(FRAMES), *KERNELS]
     with running("nemotron_h", 1, tmp_path, limits=limits, more=more, env=INTERPRETED) as server:
         client = server.client
         warm = client.generate_at_once(jobs, hopefully)
