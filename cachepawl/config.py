@@ -40,6 +40,8 @@ class Options(BaseModel):
     """Token ids that open a user's turn: the launcher reads them from the chat template."""
     map: bool = False
     """Serve pictures of the cache at `/cachepawl/map`."""
+    movement: Literal["auto", "torch", "triton"] = "auto"
+    """Who moves the arena's bytes; auto: Triton kernels on a GPU that they compile on."""
     poison_freed: bool = False
     """Test option: fill every freed frame with NaN."""
     corrupt_restored_state: bool = False

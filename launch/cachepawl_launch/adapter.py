@@ -25,6 +25,7 @@ from sglang.srt.mem_cache.base_prefix_cache import (
 
 from cachepawl.cache import HybridPrefixCache
 from cachepawl.errors import InvariantError
+from cachepawl.pool.uploads import to_device
 from cachepawl.snapshots import SnapshotPlan
 from cachepawl.tree import Lock, Miss, Node, Reason
 from cachepawl.types import Key, Runs, namespace_of
@@ -150,8 +151,7 @@ class CachepawlPrefixCache(BasePrefixCache):
         return self._indices(self.cache.tree.path_pages(node))
 
     def _indices(self, runs: Runs) -> torch.Tensor:
-        ids = torch.from_numpy(token_ids(runs, self.page_size))
-        return ids.to(self.token_to_kv_pool_allocator.device, non_blocking=True)
+        return to_device(token_ids(runs, self.page_size), self.token_to_kv_pool_allocator.device)
 
     # -- admission, asked by the prefill budget -----------------------------------------
 

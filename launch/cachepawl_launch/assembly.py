@@ -23,6 +23,7 @@ from cachepawl_launch.adapter import CachepawlPrefixCache
 from cachepawl_launch.decisions import DecisionLog
 from cachepawl_launch.evacuation import PageMover
 from cachepawl_launch.marks import Marks
+from cachepawl_launch.movement import choose_movement
 from cachepawl_launch.pools import ArenaHybridKVPool, ArenaMHAPool
 from cachepawl_launch.recorder import Recorder, records_here
 from cachepawl_launch.report import describe_cache
@@ -59,7 +60,13 @@ class Assembly:
             )
         size = self.sizer.size
         assert size is not None, "the pools are built before their size is known"
-        self.arena = Arena(size.geometry, size.budget, configurator.device, dtypes_of(configurator))
+        self.arena = Arena(
+            size.geometry,
+            size.budget,
+            configurator.device,
+            dtypes_of(configurator),
+            choose_movement(self.options.movement, configurator.device),
+        )
         self.cache = HybridPrefixCache(
             size.geometry,
             states_per_request=size.states_per_request,
@@ -187,7 +194,9 @@ class Assembly:
 
     def describe(self, scheduler: Any) -> dict[str, Any] | None:
         """The `cachepawl` section of `/server_info`."""
-        return None if self.tree_cache is None else describe_cache(self.tree_cache)
+        if self.tree_cache is None or self.arena is None:
+            return None
+        return describe_cache(self.tree_cache, self.arena.movement)
 
     def draw_map(self, request_id: str | None) -> dict[str, Any] | None:
         """A picture of the cache, if maps are served and the request orders one."""

@@ -20,7 +20,7 @@ from cachepawl import __version__
 from cachepawl.config import BACKEND, ENVIRONMENT
 from cachepawl.errors import CachepawlError, ConfigError
 from cachepawl.record.parts import check_folder
-from cachepawl_launch.cpu.flags import platform_args, serve_env
+from cachepawl_launch.cpu.flags import check_movement, platform_args, serve_env
 from cachepawl_launch.cpu.platform_name import PLATFORM_NAME
 from cachepawl_launch.flags import flag_names, options_of, parser, split_flags
 
@@ -62,6 +62,7 @@ def prepare_environment(ours: argparse.Namespace) -> None:
     elif options.trace_salt is not None:
         raise ConfigError("--cachepawl-trace-salt: nothing is recorded; give --cachepawl-trace too")
     if ours.cachepawl_cpu:
+        check_movement(options.movement, os.environ.get("TRITON_INTERPRET", ""))
         os.environ.update(serve_env())
     allowed = os.environ.get("SGLANG_PLUGINS", "")
     if allowed and PLUGIN not in [name.strip() for name in allowed.split(",")]:

@@ -77,6 +77,13 @@ def parser() -> argparse.ArgumentParser:
         help="salt of the recording's hashes, for logs to be compared (default: random)",
     )
     p.add_argument(
+        "--cachepawl-movement",
+        default="auto",
+        metavar="HOW",
+        help="who copies and clears the arena's bytes: torch, triton, or auto: Triton kernels "
+        "on a GPU, torch where they cannot run",
+    )
+    p.add_argument(
         "--cachepawl-dry-run", action="store_true", help="print what the budget holds, and stop"
     )
     p.add_argument(
@@ -136,6 +143,7 @@ def options_of(ours: argparse.Namespace) -> Options:
         answer_interval=_interval(ours.cachepawl_answer_interval),
         message_marks=not ours.cachepawl_no_message_marks,
         map=ours.cachepawl_map,
+        movement=ours.cachepawl_movement,
         poison_freed=ours.cachepawl_poison_freed,
         corrupt_restored_state=ours.cachepawl_corrupt_restored_state,
         decision_log=ours.cachepawl_decision_log,

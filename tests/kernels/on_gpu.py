@@ -24,7 +24,7 @@ def main(words: list[str]) -> int:
     os.environ["TRITON_INTERPRET"] = "0"
     import pytest
 
-    folders = [HERE / "ops"]
+    folders = [HERE / "ops", HERE / "arena"]
     if importlib.util.find_spec("sglang") is None:
         print("sglang is not installed: its kernels are not run over the arena's views")
     else:

@@ -9,13 +9,14 @@ import triton
 
 from cachepawl_kernels.arguments import (
     ALIGN,
+    Column,
     as_words,
     check_arena,
-    check_column,
     check_distinct,
     check_ids,
     check_same_length,
     common_device,
+    host_column,
 )
 from cachepawl_kernels.errors import KernelArgumentError
 from cachepawl_kernels.launching import launch, upload
@@ -56,27 +57,23 @@ def transfer(
     check_layout("src_layout", src_layout)
     _check_same_rows(dst_layout, src_layout)
     device = _check_arenas(dst, src)
-    for name, ids, arena, layout in (
-        ("dst_ids", dst_ids, dst, dst_layout),
-        ("src_ids", src_ids, src, src_layout),
-    ):
-        check_column(name, ids)
-        check_ids(name, ids, layout.units_in(arena.numel()))
-    check_same_length(dst_ids=dst_ids, src_ids=src_ids)
-    check_distinct("dst_ids", dst_ids)
-    if dst_ids.numel() == 0:
+    to = _checked_ids("dst_ids", dst_ids, dst_layout.units_in(dst.numel()))
+    came = _checked_ids("src_ids", src_ids, src_layout.units_in(src.numel()))
+    check_same_length(dst_ids=to, src_ids=came)
+    check_distinct("dst_ids", to)
+    if not to.size:
         return
     row_words = src_layout.row_bytes // WORD
     words = min(triton.next_power_of_2(row_words), tile.words)
     rows = min(triton.next_power_of_2(src_layout.rows), tile.words // words)
-    programs = dst_ids.numel() * triton.cdiv(src_layout.rows, rows) * triton.cdiv(row_words, words)
+    programs = to.size * triton.cdiv(src_layout.rows, rows) * triton.cdiv(row_words, words)
     launch(
         transfer_units,
         programs,
         device,
         as_words(dst),
         as_words(src),
-        upload(torch.stack((dst_ids, src_ids), dim=1), device),
+        upload((to, came), device),
         src_layout.rows,
         src_layout.row_bytes // ALIGN,
         *_strides(dst_layout),
@@ -103,6 +100,12 @@ def scatter(
     """Unpack what `gather` packed: unit i of `staging` becomes unit `ids[i]` of `arena`."""
     packed = dense(layout.rows, layout.row_bytes)
     transfer(arena, layout, ids, staging, packed, torch.arange(ids.numel()))
+
+
+def _checked_ids(name: str, ids: torch.Tensor, units: int) -> Column:
+    column = host_column(name, ids)
+    check_ids(name, column, units)
+    return column
 
 
 def _strides(layout: UnitLayout) -> tuple[int, int, int]:
