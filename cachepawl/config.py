@@ -6,9 +6,10 @@ import os
 from collections.abc import Mapping
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from cachepawl.errors import ConfigError
+from cachepawl.offload.host_budget import parse_host_size
 from cachepawl.snapshots import ANSWER_INTERVAL
 
 BACKEND = "cachepawl"
@@ -27,6 +28,12 @@ class Options(BaseModel):
 
     device_gb: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     """The arena's bytes in GiB, exactly; None takes what --mem-fraction-static leaves."""
+    host_gb: str | None = None
+    """The host tier's bytes on each rank: GiB, or `2x` for twice the arena's; None has no tier."""
+    write_policy: Literal["write_through", "write_through_selective", "write_back"] = (
+        "write_through"
+    )
+    """When what is cached is copied to the host tier."""
     policy: Literal["lru"] = "lru"
     check_level: Literal[0, 1, 2] = 0
     """0 no checks, 1 counters at every step, 2 everything at every step."""
@@ -46,6 +53,12 @@ class Options(BaseModel):
     """Test option: fill every freed frame with NaN."""
     corrupt_restored_state: bool = False
     """Test option, a negative control: a hit restores a zeroed state."""
+    host_faults: str | None = None
+    """Test option: the host tier's transfers fail by this script."""
+    host_corrupt: Literal["pages", "states"] | None = None
+    """Test option, a negative control: what is loaded of these arrives as zeros."""
+    host_slow: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+    """Test option: seconds that every copy of a transfer takes longer."""
     decision_log: str | None = None
     """Test option: append every decision of the cache to this file."""
     trace: str | None = None
@@ -57,9 +70,20 @@ class Options(BaseModel):
     allow_other_sglang: bool = False
     """Run although the SGLang version or the fingerprint of a patched target differs."""
 
+    @field_validator("host_gb")
+    @classmethod
+    def _is_a_size(cls, text: str | None) -> str | None:
+        if text is not None:
+            parse_host_size(text)
+        return text
+
     @property
     def device_bytes(self) -> int | None:
         return None if self.device_gb is None else int(self.device_gb * 2**30)
+
+    def host_bytes(self, device_bytes: int) -> int | None:
+        """Bytes of a rank's host tier beside an arena of `device_bytes`; None has no tier."""
+        return None if self.host_gb is None else parse_host_size(self.host_gb).of(device_bytes)
 
 
 def make_options(**values: object) -> Options:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import os
 from pathlib import Path
+from typing import NamedTuple
 
 from cachepawl.errors import ConfigError
 from cachepawl.offload.host_memory import limits, lock_limit, numa_nodes
@@ -20,11 +21,34 @@ FLAG = "--cachepawl-host-gb"
 GIB = 2**30
 
 
-def host_bytes(gb: float) -> int:
-    """Bytes of `--cachepawl-host-gb`; ConfigError unless it is a positive, finite number."""
-    if not math.isfinite(gb) or gb <= 0:
-        raise ConfigError(f"{FLAG} {gb}: give a positive number of GiB, or drop the flag")
-    return int(gb * GIB)
+class HostSize(NamedTuple):
+    """A host tier's size as it was asked for."""
+
+    amount: float
+    times_device: bool
+    """Multiples of the device arena's bytes; else GiB."""
+
+    def of(self, device_bytes: int) -> int:
+        """Bytes beside a device arena of so many."""
+        return int(self.amount * (device_bytes if self.times_device else GIB))
+
+
+def parse_host_size(text: str) -> HostSize:
+    """`8`, `0.5`: GiB; `2x`: twice the device arena.
+
+    ConfigError unless it is a positive, finite number.
+    """
+    times = text.endswith(("x", "X"))
+    try:
+        amount = float(text[:-1] if times else text)
+    except ValueError:
+        amount = math.nan
+    if not math.isfinite(amount) or amount <= 0:
+        raise ConfigError(
+            f"{FLAG} {text}: give a positive number of GiB, or of the arena's bytes (2x), or "
+            f"drop the flag"
+        )
+    return HostSize(amount, times)
 
 
 def host_geometry(device: Geometry, budget: int) -> Geometry:

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import logging
 import time
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from sglang.srt.mem_cache.base_prefix_cache import (
     BasePrefixCache,
+    CacheRequestHandle,
+    CacheRequestOutcome,
     DecLockRefParams,
     DecLockRefResult,
     EvictParams,
@@ -25,6 +27,8 @@ from sglang.srt.mem_cache.base_prefix_cache import (
 
 from cachepawl.cache import HybridPrefixCache
 from cachepawl.errors import InvariantError
+from cachepawl.offload.matching import TierMatch, alone
+from cachepawl.offload.tier import HostTier
 from cachepawl.pool.uploads import to_device
 from cachepawl.snapshots import SnapshotPlan
 from cachepawl.tree import Lock, Miss, Node, Reason
@@ -50,6 +54,24 @@ class Receipt(IncLockRefResult):
         params = super().to_dec_params()
         params.lock = self.lock
         return params
+
+
+class HostPart(Protocol):
+    """What the prefix cache tells a host tier."""
+
+    tier: HostTier
+
+    def settle(self, rid: str) -> None:
+        """The request is gone."""
+
+    def refused_alone(self) -> bool:
+        """Nothing runs and nothing fits; True when something was let go of."""
+
+    def reset(self) -> None:
+        """Empty both tiers."""
+
+    def close(self) -> None:
+        """The process ends."""
 
 
 class CachepawlPrefixCache(BasePrefixCache):
@@ -81,6 +103,8 @@ class CachepawlPrefixCache(BasePrefixCache):
         self._decisions = decisions
         self._latest: Lookup | None = None
         self.marks = marks or Marks(())
+        self.host: HostPart | None = None
+        """The host tier, once there is one."""
         self._candidate: tuple[bytes, Any] = (b"", None)
         """Tokens and `custom_params` of the latest match."""
         self._ahead: tuple[int, list[int]] = (0, [])
@@ -102,10 +126,13 @@ class CachepawlPrefixCache(BasePrefixCache):
 
     def reset(self) -> None:
         """Forget everything; SGLang calls this when nothing runs (`/flush_cache`)."""
-        self.cache.reset()
+        if self.host is None:
+            self.cache.reset()
+        else:
+            self.host.reset()
         self.lookups.clear()
         self._latest = self._drop_prefix_of = None
-        self._log("reset")
+        self.log("reset")
 
     # -- match ------------------------------------------------------------------------
 
@@ -118,7 +145,8 @@ class CachepawlPrefixCache(BasePrefixCache):
         radix, req = params.key, params.req
         limit = len(radix)
         key = self._key(radix.token_ids, radix.extra_key, radix.cache_salt)
-        match = self.cache.match(key, limit)
+        found = self._look(key, limit)
+        match = found.device
         usable, node = match.usable_len, match.node
         dropped = req is not None and req.rid == self._drop_prefix_of
         if dropped:
@@ -129,11 +157,11 @@ class CachepawlPrefixCache(BasePrefixCache):
             prompt = len(radix.token_ids)
             missed = [Miss(Reason.DROPPED, prompt, prompt)]
             if not dropped:
-                missed = self.cache.tree.explain(key, match, limit)
+                missed = self._explain(key, found, limit)
             self._latest = Lookup(req.rid, prompt, usable, branch, missed)
             self.lookups.note(self._latest)
             self._candidate = key.tokens, req.sampling_params.custom_params
-        self._log("match", len(radix.token_ids), match.kv_len, usable)
+        self.log("match", len(radix.token_ids), match.kv_len, usable)
         return MatchResult(
             device_prefix_len=usable,
             last_device_node=node,
@@ -143,6 +171,24 @@ class CachepawlPrefixCache(BasePrefixCache):
             cache_protected_len=usable,
             full_kv_hit_length=kv_len,
         )
+
+    def _look(self, key: Key, limit: int | None) -> TierMatch:
+        if self.host is None:
+            return alone(self.cache.match(key, limit))
+        return self.host.tier.match(key, limit)
+
+    def _explain(self, key: Key, found: TierMatch, limit: int | None) -> list[Miss]:
+        if self.host is None:
+            return self.cache.tree.explain(key, found.device, limit)
+        return self.host.tier.explain(key, found, limit)
+
+    def key_of(self, req: Any) -> tuple[Key, int] | None:
+        """What a waiting request will be matched by, and to what depth; None if by nothing."""
+        if req.positional_embed_overrides is not None or req.rid == self._drop_prefix_of:
+            return None
+        tokens = req.origin_input_ids + req.output_ids
+        key = self._key(tokens, req.extra_key, req.cache_salt)
+        return key, req._compute_max_prefix_len(len(tokens))
 
     def touch_prefix(self, key: Any) -> None:
         self.cache.touch(self._key(key.token_ids, key.extra_key, key.cache_salt))
@@ -185,7 +231,11 @@ class CachepawlPrefixCache(BasePrefixCache):
     def refused(self, *, nothing_pending: bool) -> None:
         """The candidate did not fit.  On an idle server only its own prefix is in the way."""
         look = self._latest
-        if look is not None and look.usable and nothing_pending and not self.cache.refs.rows:
+        if not nothing_pending or self.cache.refs.rows:
+            return
+        if self.host is not None and self.host.refused_alone():
+            return
+        if look is not None and look.usable:
             self._drop_prefix_of = look.rid
             self.cache.counters.prefixes_dropped += 1
 
@@ -220,7 +270,7 @@ class CachepawlPrefixCache(BasePrefixCache):
         if offer.refused:
             self.cache.note_locked_out(key, offer.refused)
         self.handover.settle(req, offer, taken)
-        self.cache.check(self.check_level)
+        self._check(self.check_level)
 
     def _has_state(self, key: Key, depth: int) -> bool:
         found = self.cache.tree.peek(key, depth)
@@ -239,7 +289,9 @@ class CachepawlPrefixCache(BasePrefixCache):
         req.lock = new
         req.last_node = done.node
         req.kv.cache_protected_len = req.kv.cache_inserted_len = depth
-        self._log("publish", row, depth, slot, done.state_taken, done.replaced, done.node.pages)
+        if self.host is not None:
+            self.host.tier.published(done)
+        self.log("publish", row, depth, slot, done.state_taken, done.replaced, done.node.pages)
         return done.state_taken
 
     def free_kv_row(self, kv: Any, ranges: list[tuple[int, int]]) -> None:
@@ -253,7 +305,18 @@ class CachepawlPrefixCache(BasePrefixCache):
         if req.rid == self._drop_prefix_of:
             self._drop_prefix_of = None
         self.lookups.end(req.rid, self.cache.counters, _ending(req))
-        self._log("release", checkpointed, self.cache.frames.kv_pages, self.cache.frames.states)
+        self.log("release", checkpointed, self.cache.frames.kv_pages, self.cache.frames.states)
+
+    def finish(self, handle: CacheRequestHandle, outcome: CacheRequestOutcome) -> None:
+        """A request has ended, or gave up in the queue: nothing is kept for it."""
+        super().finish(handle, outcome)
+        if self.host is not None:
+            self.host.settle(handle.rid)
+
+    def release_host_resources(self) -> None:
+        """The process ends."""
+        if self.host is not None:
+            self.host.close()
 
     # -- eviction ----------------------------------------------------------------------
 
@@ -326,9 +389,12 @@ class CachepawlPrefixCache(BasePrefixCache):
 
     # -- checks and looking ---------------------------------------------------------------
 
+    def _check(self, level: int) -> None:
+        (self.cache if self.host is None else self.host.tier).check(level)
+
     def sanity_check(self) -> None:
         """SGLang's own check between requests: without rows, nothing may be locked."""
-        self.cache.check(max(1, self.check_level))
+        self._check(max(1, self.check_level))
         tree = self.cache.tree
         if not self.cache.refs.rows and (tree.full_protected or tree.state_protected):
             raise InvariantError(f"locked while idle\n{tree.render()}")
@@ -336,7 +402,7 @@ class CachepawlPrefixCache(BasePrefixCache):
     def check_step(self, reqs: list[Any], lengths: list[int]) -> None:
         """After a batch got its KV: invariants, and at level 2 every device row."""
         if self.check_level:
-            self.cache.check(self.check_level)
+            self._check(self.check_level)
         if self.check_level >= 2:
             for req, length in zip(reqs, lengths, strict=True):
                 self._check_row(req, length)
@@ -358,7 +424,8 @@ class CachepawlPrefixCache(BasePrefixCache):
     def pretty_print(self) -> None:
         logger.info("%s\n%s", self.cache.stats(), self.cache.tree.render())
 
-    def _log(self, *words: object) -> None:
+    def log(self, *words: object) -> None:
+        """A line in the log of decisions, if one is kept."""
         if self._decisions is not None:
             c = self.cache.counters
             totals = (c.evicted_tokens, c.evicted_states, c.admissions_refused, c.evacuated_pages)

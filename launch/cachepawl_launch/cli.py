@@ -22,7 +22,13 @@ from cachepawl.errors import CachepawlError, ConfigError
 from cachepawl.record.parts import check_folder
 from cachepawl_launch.cpu.flags import check_movement, platform_args, serve_env
 from cachepawl_launch.cpu.platform_name import PLATFORM_NAME
-from cachepawl_launch.flags import flag_names, options_of, parser, split_flags
+from cachepawl_launch.flags import (
+    check_host_flags,
+    flag_names,
+    options_of,
+    parser,
+    split_flags,
+)
 
 PLUGIN = "cachepawl"
 USAGE_ERROR = 2
@@ -61,6 +67,7 @@ def prepare_environment(ours: argparse.Namespace) -> None:
         check_folder(Path(options.trace))
     elif options.trace_salt is not None:
         raise ConfigError("--cachepawl-trace-salt: nothing is recorded; give --cachepawl-trace too")
+    check_host_flags(ours)
     if ours.cachepawl_cpu:
         check_movement(options.movement, os.environ.get("TRITON_INTERPRET", ""))
         os.environ.update(serve_env())
@@ -106,6 +113,7 @@ def _launch(ours: argparse.Namespace, theirs: list[str]) -> int:
     from sglang.srt.plugins import load_plugins
 
     from cachepawl_launch import map_route
+    from cachepawl_launch.host.room import check_room
     from cachepawl_launch.install import check_sglang
     from cachepawl_launch.preview import preview, show
     from cachepawl_launch.refusals import notices, refuse_flags
@@ -134,8 +142,11 @@ def _launch(ours: argparse.Namespace, theirs: list[str]) -> int:
         _check_port(view.host, view.port)
     with _one_line_errors(server_args.model_path):
         capacity = preview(server_args, view, options)
+        host = check_room(capacity, view, options)
     console.print(f"cachepawl {__version__}")
     show(capacity, console)
+    if host is not None:
+        console.print(f"cachepawl: {host}")
     if ours.cachepawl_dry_run:
         return 0
     if options.map:

@@ -53,6 +53,10 @@ class PageMover:
         if self._arena.raw.is_cuda:
             self._forward_stream = torch.cuda.current_stream()
 
+    def streams(self) -> list[Any]:
+        """Streams, beside the current one, on which forwards are launched."""
+        return [] if self._forward_stream is None else [self._forward_stream]
+
     def __call__(self, done: Evacuated) -> None:
         if self._allocator.awaits_forward:
             raise InvariantError("pages were moved while a batch with token ids is not launched")

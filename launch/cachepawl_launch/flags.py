@@ -8,6 +8,7 @@ from pathlib import Path
 
 from cachepawl.config import Options, make_options
 from cachepawl.errors import ConfigError
+from cachepawl.offload.faults import parse_script
 from cachepawl.snapshots import ANSWER_INTERVAL
 
 
@@ -27,6 +28,18 @@ def parser() -> argparse.ArgumentParser:
         type=float,
         metavar="GB",
         help="bytes of the arena, in GiB, exactly (default: what --mem-fraction-static leaves)",
+    )
+    p.add_argument(
+        "--cachepawl-host-gb",
+        metavar="GB",
+        help="a second tier of the cache in host memory, page-locked, GiB on each rank; 2x: "
+        "twice the arena (default: none)",
+    )
+    p.add_argument(
+        "--cachepawl-write-policy",
+        metavar="WHEN",
+        help="when the host tier gets a copy: write_through (at once), write_through_selective "
+        "(what was used again), write_back (before it is evicted) (default: write_through)",
     )
     p.add_argument("--cachepawl-policy", default="lru", metavar="NAME", help="eviction policy: lru")
     p.add_argument(
@@ -108,6 +121,21 @@ def parser() -> argparse.ArgumentParser:
         help="negative control: a hit restores a wrong state",
     )
     tests.add_argument(
+        "--cachepawl-host-faults", metavar="SCRIPT", help="transfers fail: load:0:fail, ..."
+    )
+    tests.add_argument(
+        "--cachepawl-host-corrupt",
+        metavar="WHAT",
+        help="negative control: loaded pages or states arrive as zeros",
+    )
+    tests.add_argument(
+        "--cachepawl-host-slow",
+        type=float,
+        default=0.0,
+        metavar="SECONDS",
+        help="every copy of a transfer takes longer",
+    )
+    tests.add_argument(
         "--cachepawl-decision-log", metavar="FILE", help="append every decision to FILE.RANK"
     )
     return p
@@ -137,6 +165,11 @@ def options_of(ours: argparse.Namespace) -> Options:
     """The validated options; ConfigError names the flag and the value."""
     return make_options(
         device_gb=ours.cachepawl_device_gb,
+        host_gb=ours.cachepawl_host_gb,
+        write_policy=ours.cachepawl_write_policy or "write_through",
+        host_faults=ours.cachepawl_host_faults,
+        host_corrupt=ours.cachepawl_host_corrupt,
+        host_slow=ours.cachepawl_host_slow,
         policy=ours.cachepawl_policy,
         check_level=ours.cachepawl_check_level,
         split_prefill=not ours.cachepawl_no_split_prefill,
@@ -152,6 +185,22 @@ def options_of(ours: argparse.Namespace) -> Options:
         trace_salt=ours.cachepawl_trace_salt,
         allow_other_sglang=ours.cachepawl_allow_other_sglang,
     )
+
+
+def check_host_flags(ours: argparse.Namespace) -> None:
+    """ConfigError for flags of a host tier that is not asked for, or of two that do not agree."""
+    if ours.cachepawl_host_gb is None:
+        for name in ("write_policy", "host_faults", "host_corrupt", "host_slow"):
+            if getattr(ours, f"cachepawl_{name}"):
+                flag = f"--cachepawl-{name.replace('_', '-')}"
+                raise ConfigError(f"{flag}: there is no host tier; give --cachepawl-host-gb too")
+    elif ours.cachepawl_trace is not None:
+        raise ConfigError(
+            "--cachepawl-trace beside --cachepawl-host-gb is not supported: what the host tier "
+            "does is not recorded yet; drop either"
+        )
+    if ours.cachepawl_host_faults is not None:
+        parse_script(ours.cachepawl_host_faults)
 
 
 def _interval(word: str) -> int | str | None:

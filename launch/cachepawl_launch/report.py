@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from cachepawl.observe.frame_map import draw_frames
+from cachepawl.offload.tier import HostTier
 from cachepawl.pool.movement import Movement
 from cachepawl_launch.adapter import CachepawlPrefixCache
 
@@ -31,4 +32,14 @@ def describe_cache(tree_cache: CachepawlPrefixCache, movement: Movement) -> dict
             "fallbacks": movement.fallbacks,
         },
         "longest_request": cache.room_for_one_request(),
+    }
+
+
+def describe_host(tier: HostTier) -> dict[str, Any]:
+    """The host tier: its policy, why it is out of use, tree and arena as text."""
+    return {
+        "write_policy": tier.writing.name,
+        "failure": tier.failure,
+        "tree": tier.host.tree.render(),
+        "arena": draw_frames(tier.host.frames, MAP_FRAMES),
     }

@@ -12,8 +12,8 @@ from cachepawl.errors import ConfigError
 from cachepawl.offload import host_budget
 from cachepawl.offload.host_budget import (
     check_host_budget,
-    host_bytes,
     host_geometry,
+    parse_host_size,
     pinning_remedy,
     remote_memory,
 )
@@ -174,14 +174,15 @@ def test_the_node_of_a_gpu(tmp_path: Path) -> None:
     assert node_of_gpu("0000:00:00.0", tmp_path) is None
 
 
-@pytest.mark.parametrize("gb", [0, -1.5, float("nan"), float("inf")])
-def test_sizes_that_are_none(gb: float) -> None:
-    with pytest.raises(ConfigError, match=f"--cachepawl-host-gb {gb}: give a positive number"):
-        host_bytes(gb)
+@pytest.mark.parametrize("text", ["0", "-1.5", "nan", "inf", "x", "0x", "infx", "two", "", "1.5y"])
+def test_sizes_that_are_none(text: str) -> None:
+    with pytest.raises(ConfigError, match=f"--cachepawl-host-gb {text}: give a positive number"):
+        parse_host_size(text)
 
 
 def test_bytes_of_a_flag() -> None:
-    assert host_bytes(1.5) == 3 * 2**29
+    assert parse_host_size("1.5").of(7) == 3 * 2**29
+    assert parse_host_size("2.5x").of(100) == 250
 
 
 def test_a_tier_below_two_frames() -> None:
@@ -195,8 +196,8 @@ def test_the_size_advised_for_two_frames_is_enough() -> None:
     shapes = Geometry(SHAPES.kv, None, 1000, frame_pages=7)
     with pytest.raises(ConfigError) as told:
         host_geometry(shapes, 1)
-    advised = float(str(told.value).split("--cachepawl-host-gb ")[1].split(" ")[0])
-    assert host_geometry(shapes, host_bytes(advised)).usable_frames == 1
+    advised = str(told.value).split("--cachepawl-host-gb ")[1].split(" ")[0]
+    assert host_geometry(shapes, parse_host_size(advised).of(0)).usable_frames == 1
 
 
 def test_what_may_help_with_pinning(monkeypatch: pytest.MonkeyPatch) -> None:

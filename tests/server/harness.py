@@ -38,6 +38,8 @@ class Answer:
     ids: tuple[int, ...]
     logprobs: tuple[float, ...]
     cached: int
+    from_host: int = 0
+    """Of the cached tokens, those that a host tier gave."""
 
     def distance(self, other: Answer) -> float:
         """Largest difference of log-probabilities; infinite when the ids differ."""
@@ -65,7 +67,8 @@ def hopefully(new: int) -> dict[str, Any]:
 def _answer(out: dict[str, Any]) -> Answer:
     meta = out["meta_info"]
     logprobs = tuple(entry[0] for entry in meta["output_token_logprobs"])
-    return Answer(tuple(out["output_ids"]), logprobs, meta["cached_tokens"])
+    from_host = (meta.get("cached_tokens_details") or {}).get("host", 0)
+    return Answer(tuple(out["output_ids"]), logprobs, meta["cached_tokens"], from_host)
 
 
 class Client:
