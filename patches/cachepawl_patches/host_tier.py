@@ -40,8 +40,10 @@ def install(steps: Callable[[], Steps]) -> None:
     def fill(original: Any, self: Any, running_batch: Any) -> Any:
         return steps().fill_batch(original, self, running_batch)
 
-    def idle(result: Any, self: Any, *args: Any, **kwargs: Any) -> Any:
-        return result and steps().is_idle()
+    def idle(
+        result: Any, self: Any, for_health_check: bool = False, ignore_waiting: bool = False
+    ) -> Any:
+        return result and (for_health_check or steps().is_idle())
 
     def source(original: Any, self: Any) -> int:
         return original(self) or steps().from_host(self)

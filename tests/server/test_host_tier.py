@@ -19,7 +19,7 @@ QUICK = Cell("nemotron_h", 16)
 EVERY = [pytest.param(QUICK, id=str(QUICK))] + [
     pytest.param(cell, id=str(cell), marks=pytest.mark.stress) for cell in CELLS if cell != QUICK
 ]
-HOST = [*ARENA, "--cachepawl-host-gb", "6x"]
+HOST = [*ARENA, "--cachepawl-host-gb", "12x"]
 LENGTH = 300
 WRONG_BY = 1e-2
 
