@@ -118,6 +118,10 @@ class Client:
         assert answer.cached == 0
         return answer
 
+    def abort(self, rid: str) -> None:
+        """Give a request up, wherever it is."""
+        requests.post(f"{self.base}/abort_request", json={"rid": rid}, timeout=60)
+
     def flush(self) -> None:
         """Empty the cache; SGLang answers 400 while it is busy."""
         for _ in range(400):

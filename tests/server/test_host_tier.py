@@ -6,7 +6,9 @@ and device are the same machine's memory here, but the copies are made by thread
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -92,3 +94,43 @@ def test_a_wrong_load_shows(cell: Cell, tmp_path: Path) -> None:
         cold, warm = one_by_one(live.client, jobs), one_by_one(live.client, jobs)
     assert sum(answer.from_host for answer in warm) > 0
     assert min(worst(cold, warm), 1.0) > WRONG_BY
+
+
+@pytest.mark.stress
+@pytest.mark.parametrize("policy", ["write_through_selective", "write_back"])
+def test_other_write_policies(policy: str, tmp_path: Path) -> None:
+    jobs = round_of(40)
+    more = [*LOUD, *HOST, *EAGER, "--cachepawl-write-policy", policy]
+    with running(QUICK.family, QUICK.page, tmp_path, limits=LIMITS, more=more) as live:
+        cold = [live.client.generate(*job) for job in jobs for _ in range(2)][::2]
+        warm = one_by_one(live.client, jobs)
+        assert worst(cold, warm) < TOLERANCE
+        many = live.client.generate_many(jobs * 2, 8)
+        assert worst(cold * 2, many) < TOLERANCE
+        assert live.client.wait_idle()["host_hit_tokens"] > 0
+        live.client.flush()
+
+
+@pytest.mark.stress
+def test_gone_while_it_waits(tmp_path: Path) -> None:
+    """Clients give up while their loads are under way: nothing is held, the rest goes on."""
+    jobs = round_of(40)
+    more = [*LOUD, *HOST, "--cachepawl-host-slow", "0.5"]
+    with running(QUICK.family, QUICK.page, tmp_path, limits=LIMITS, more=more) as live:
+        client = live.client
+        cold = one_by_one(client, jobs)
+        with ThreadPoolExecutor(6) as pool:
+            kept = [pool.submit(client.generate, *job) for job in jobs[:3]]
+            gone = [
+                pool.submit(client.generate, *job, rid=f"gone{i}")
+                for i, job in enumerate(jobs[3:6])
+            ]
+            time.sleep(0.3)
+            for i in range(len(gone)):
+                client.abort(f"gone{i}")
+            assert worst(cold[:3], [answer.result() for answer in kept]) < TOLERANCE
+            for answer in gone:
+                answer.exception()
+        assert client.wait_idle()["host_holds"] == 0
+        client.flush()
+        assert client.stats()["host_loads_under_way"] == 0
