@@ -107,6 +107,10 @@ class HybridPrefixCache:
         """Spend a receipt; a second time raises LockError."""
         self.refs.unpin(self.tree.unlock(receipt))
 
+    def unlock_unused(self, receipt: Lock) -> None:
+        """As `unlock`, for who only kept it from eviction: its place among the rest stays."""
+        self.refs.unpin(self.tree.unlock_unused(receipt))
+
     # -- room ---------------------------------------------------------------------
 
     def fits(self, tokens: int, states: int) -> bool:
@@ -225,10 +229,11 @@ class HybridPrefixCache:
         victim = policy.victim(self.tree)
         if victim is None:
             return False
-        self._evict(victim, policy.name)
+        self.evict_victim(victim, policy.name)
         return True
 
-    def _evict(self, victim: Victim, by: str) -> None:
+    def evict_victim(self, victim: Victim, by: str) -> None:
+        """Carry out one choice of the policy named."""
         freed = evict(self.tree, victim, by)
         self.refs.evicted(freed.pages)
         self.frames.free_states(freed.states)

@@ -1,0 +1,165 @@
+"""Host to device: a prefix comes back into the tree, once, for all who wait for it.
+
+    host     [0 ........ have ........ depth)   locked by a receipt
+    device   [0 ........ have)                  locked by a receipt
+                         [have ..... depth)     a row that nobody can match, and a slot
+    at the end: the row is published, or given back
+
+Whoever waits holds what was loaded until it is admitted or gives up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import Enum, auto
+
+from cachepawl.cache import HybridPrefixCache
+from cachepawl.offload.copies import Copies
+from cachepawl.offload.matching import TierMatch
+from cachepawl.offload.options import TierCounters
+from cachepawl.offload.tickets import LOAD, Source, Ticket, Tickets
+from cachepawl.offload.transfers import Copy
+from cachepawl.offload.write_backs import close_target, open_target
+from cachepawl.tree import Lock, Node
+from cachepawl.types import Key
+
+
+class Load(Enum):
+    """What came of asking for a load."""
+
+    STARTED = auto()
+    JOINED = auto()
+    """Another request's load brings the same."""
+    NOTHING = auto()
+    """The host has nothing to add."""
+    REFUSED = auto()
+    """The device has no room."""
+
+
+def nothing_to_prepare() -> None:
+    """For arenas without bytes."""
+
+
+class LoadBacks:
+    """Loads under way, and who waits for what."""
+
+    def __init__(
+        self,
+        device: HybridPrefixCache,
+        host: HybridPrefixCache,
+        copies: Copies,
+        tickets: Tickets,
+        counters: TierCounters,
+    ) -> None:
+        self.device = device
+        self.host = host
+        self.copies = copies
+        self.tickets = tickets
+        self.counters = counters
+        self.before_start: Callable[[], None] = nothing_to_prepare
+        """Clears the frames that turned from state to KV: pages arrive there."""
+        self._under_way: dict[tuple[Node, int], Ticket] = {}
+        """By the host's node and the depth; without states that may be inside its edge."""
+        self._waits: dict[str, Ticket] = {}
+        self.holds: dict[str, Lock] = {}
+        """What was loaded for requests that are not admitted yet."""
+
+    def start(self, request: str, key: Key, found: TierMatch) -> Load:
+        """Bring what the host adds to a match that was just made.
+
+        Evicts on the device what it must.  The request is held in mind until `drop`.
+        """
+        node = found.host_node
+        if node is None or request in self._waits:
+            return Load.NOTHING if node is None else Load.JOINED
+        self.drop(request)
+        ticket = self._under_way.get((node, found.usable_len))
+        if ticket is not None:
+            self._wait(request, ticket)
+            return Load.JOINED
+        ticket = self._ticket(key, found, node)
+        if ticket is None:
+            self.counters.loads_refused += 1
+            return Load.REFUSED
+        self._under_way[node, ticket.depth] = ticket
+        self._wait(request, ticket)
+        self.device.frames.hold_still(ticket.copy.pages_to)
+        self.before_start()
+        self.tickets.start(ticket)
+        return Load.STARTED
+
+    def _wait(self, request: str, ticket: Ticket) -> None:
+        ticket.claims.append(request)
+        self._waits[request] = ticket
+
+    def _ticket(self, key: Key, found: TierMatch, node: Node) -> Ticket | None:
+        device, host, depth = self.device, self.host, found.usable_len
+        geometry = device.geometry
+        have = min(found.device.kv_len, depth)
+        top = found.device.deepest
+        while top.parent is not None and top.parent.end >= have:
+            top = top.parent
+        slots = 1 if device.tree.has_states else 0
+        source = Source(node, host.lock(node))
+        receipt = device.lock_path(top)
+        number = self.tickets.number()
+        target = None
+        if device.fits(depth - have, slots):
+            target = open_target(device, -number, top, have, depth, receipt)
+        else:
+            device.unlock_unused(receipt)
+        if target is None:
+            host.unlock_unused(source.receipt)
+            return None
+        start, stop = have // geometry.page_tokens, depth // geometry.page_tokens
+        copy = Copy(
+            host.tree.path_pages(node).slice(start, stop),
+            device.refs.pages(-number, start, stop),
+            (node.state,) if slots and node.state is not None else (),
+            (target.slot,) if target.slot is not None else (),
+        )
+        cut = Key(key.tokens[: depth * device.tree.token_bytes], key.namespace)
+        nbytes = (stop - start) * geometry.page_bytes + slots * geometry.state_bytes
+        return Ticket(number, LOAD, copy, nbytes, cut, depth, source, target)
+
+    def finish(self, ticket: Ticket, error: str | None) -> None:
+        """The transfer has ended: publish what came, or give its place back."""
+        device = self.device
+        del self._under_way[ticket.source.node, ticket.depth]
+        device.frames.let_go(ticket.copy.pages_to)
+        node = close_target(device, ticket, error)
+        if node is None:
+            self.counters.loads_failed += 1
+        else:
+            self.counters.loads += 1
+            self.counters.load_bytes += ticket.nbytes
+            self.counters.load_tokens += ticket.depth - ticket.target.start
+            self.copies.note(node, ticket.source.node)
+        for request in ticket.claims:
+            del self._waits[request]
+            if node is not None:
+                self.holds[request] = device.lock(node)
+        self.host.unlock(ticket.source.receipt)
+
+    # -- who waits ------------------------------------------------------------------------
+
+    def waits(self, request: str) -> bool:
+        """Whether a load for the request is under way."""
+        return request in self._waits
+
+    def drop(self, request: str) -> None:
+        """The request is admitted, or gives up.  Safe when it holds nothing.
+
+        A load under way goes on: what it brings is cached like anything else.
+        """
+        ticket = self._waits.pop(request, None)
+        if ticket is not None:
+            ticket.claims.remove(request)
+        receipt = self.holds.pop(request, None)
+        if receipt is not None:
+            self.device.unlock(receipt)
+
+    def drop_all(self) -> None:
+        """Nobody waits or holds anything."""
+        for request in [*self._waits, *self.holds]:
+            self.drop(request)
