@@ -60,6 +60,9 @@ class WriteBacks:
         self.tickets = tickets
         self.options = options
         self.counters = counters
+        self.headroom = options.headroom_frames * device.frames.pages_per_frame
+        """Pages that must stay obtainable on the device when a write-back pins more; whoever
+        knows better what running requests will take may set it."""
         self._wanted: deque[Node] = deque()
         self._queued: set[Node] = set()
 
@@ -173,7 +176,7 @@ class WriteBacks:
         before = frames.obtainable_pages(device.tree.state_evictable)
         receipt = device.lock(node)
         after = frames.obtainable_pages(device.tree.state_evictable)
-        if after < min(before, self.options.headroom_frames * frames.pages_per_frame):
+        if after < min(before, self.headroom):
             device.unlock_unused(receipt)
             return None
         return receipt
