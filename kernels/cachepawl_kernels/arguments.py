@@ -54,6 +54,22 @@ def check_same_device(first: str, one: torch.Tensor, second: str, other: torch.T
         )
 
 
+def common_device(first: str, one: torch.Tensor, second: str, other: torch.Tensor) -> torch.device:
+    """The device whose programs can address both: they are on it, or one is pinned on the host.
+
+    A GPU reads and writes page-locked host memory over its bus, without a copy.
+    """
+    if one.device == other.device:
+        return one.device
+    for here, there in ((one, other), (other, one)):
+        if here.device.type == "cuda" and there.device.type == "cpu" and there.is_pinned():
+            return here.device
+    raise KernelArgumentError(
+        f"{first} is on {one.device} and {second} on {other.device}; both must be on one device, "
+        f"or one of them in pinned host memory"
+    )
+
+
 def host_column(name: str, values: torch.Tensor) -> Column:
     """`values`, an `(n,)` int64 tensor on the host, as an array over the same memory."""
     if values.dtype != torch.int64 or values.dim() != 1:

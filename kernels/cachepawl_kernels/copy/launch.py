@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import torch
 
-from cachepawl_kernels.arguments import ALIGN, as_words, check_arena, check_same_device
+from cachepawl_kernels.arguments import ALIGN, as_words, check_arena, common_device
 from cachepawl_kernels.copy.kernel import copy_pieces
 from cachepawl_kernels.extents import (
     check_reads_apart,
@@ -40,16 +40,17 @@ def copy_extents(
 ) -> None:
     """`dst[dst_offsets[i] : + lengths[i]] = src[src_offsets[i] : + lengths[i]]` for every i.
 
-    `dst` and `src` are `(bytes,)` uint8, contiguous, 16-byte aligned, on one device; they may
-    be the same arena.  The columns are `(n,)` int64 host tensors, all values multiples of 16.
-    No written byte may be written twice or read; sources may overlap each other.
+    `dst` and `src` are `(bytes,)` uint8, contiguous, 16-byte aligned, on one device or one of
+    them in pinned host memory; they may be the same arena.  The columns are `(n,)` int64 host
+    tensors, all values multiples of 16.  No written byte may be written twice or read; sources
+    may overlap each other.
 
     On the current stream, one launch, no synchronisation; n = 0 launches nothing.  Host cost
     O(n log n + pieces of 64 KiB); 24 bytes go up a piece.  KernelArgumentError otherwise.
     """
     check_arena("dst", dst)
     check_arena("src", src)
-    check_same_device("dst", dst, "src", src)
+    device = common_device("dst", dst, "src", src)
     sizes = lengths_column(lengths)
     to = checked_offsets("dst", dst, dst_offsets, sizes)
     came = checked_offsets("src", src, src_offsets, sizes)
@@ -66,9 +67,9 @@ def copy_extents(
     launch(
         copy_pieces,
         pieces.length.size,
-        dst.device,
+        device,
         as_words(dst),
         as_words(src),
-        upload(columns, dst.device),
+        upload(columns, device),
         BLOCK=tile.block_words,
     )
