@@ -28,7 +28,12 @@ def parser() -> argparse.ArgumentParser:
         metavar="GB",
         help="bytes of the arena, in GiB, exactly (default: what --mem-fraction-static leaves)",
     )
-    p.add_argument("--cachepawl-policy", default="lru", metavar="NAME", help="eviction policy: lru")
+    p.add_argument(
+        "--cachepawl-policy",
+        default=Options().policy,
+        metavar="NAME",
+        help="eviction policy: lru, or joint, which learns reuse times and weighs bytes",
+    )
     p.add_argument(
         "--cachepawl-check-level",
         type=int,

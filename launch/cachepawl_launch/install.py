@@ -17,6 +17,7 @@ from cachepawl_launch.cpu.platform_name import selected
 from cachepawl_patches import (
     allocation,
     answer_grid,
+    arrival,
     beam_search,
     fingerprint,
     forward_start,
@@ -51,6 +52,8 @@ PATCHED = (
     internal_state.TARGET,
     beam_search.TARGET,
     answer_grid.TARGET,
+    arrival.SENT,
+    arrival.RECEIVED,
 )
 
 
@@ -72,6 +75,7 @@ def install(options: Options) -> Assembly:
     internal_state.install(assembly.describe, assembly.draw_map)
     beam_search.install()
     answer_grid.install(options.answer_interval)
+    arrival.install()
 
     def make_tree_cache(context: Any) -> CachepawlPrefixCache:
         check_applied()

@@ -26,6 +26,8 @@ KNOWN: dict[str, str] = {
     "sglang.srt.runtime_context.mamba_track_grid": "5ca9b668830d0e9a",
     f"{_MANAGERS}.scheduler.Scheduler.get_internal_state": "b688ed88aae088b1",
     "sglang.srt.beam_search.coordinator.BeamCoordinator.validate_and_init": "72899f7d40c189c2",
+    "sglang.srt.observability.req_time_stats.ReqTimeStatsBase.__getstate__": "d0fe23e03e1325c8",
+    "sglang.srt.observability.req_time_stats.ReqTimeStatsBase.new_from_obj": "a329e1045dbdc011",
     # relied upon: subclassed, or their order of calls is
     f"{_SIZER}._profile_available_bytes": "6dc0936929eb0c15",
     f"{_MEM}.allocation.alloc_for_decode_default": "952fe66952e1c1b0",

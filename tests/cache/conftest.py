@@ -26,6 +26,8 @@ from hypothesis.stateful import (
 from cachepawl.cache import HybridPrefixCache
 from cachepawl.errors import DoubleFree, InvariantError, LockError, OutOfPages
 from cachepawl.evacuation import Admission, Evacuated
+from cachepawl.policy import POLICIES
+from cachepawl.policy.joint import Joint
 from cachepawl.pool.evacuation import BURST_FRAMES
 from cachepawl.pool.frames import UNLIMITED
 from cachepawl.pool.geometry import Geometry, KvShape, StateShape
@@ -128,6 +130,7 @@ class ServerMachine(RuleBasedStateMachine):
         full=st.sampled_from([3, 4, 5, 2, 1]),
         states=st.sampled_from([1, 2, 0]),
         caps=st.sampled_from([(None, None)] * 3 + [(13, None), (None, 4), (12, 5)]),
+        policy=st.sampled_from(["lru", "joint"]),
         tasks=st.lists(TASKS, min_size=5, max_size=15),
     )
     def start_server(
@@ -137,6 +140,7 @@ class ServerMachine(RuleBasedStateMachine):
         full: int,
         states: int,
         caps: tuple[int | None, int | None],
+        policy: str,
         tasks: list[Any],
     ) -> None:
         self.page = page
@@ -145,6 +149,7 @@ class ServerMachine(RuleBasedStateMachine):
         self.cache = self.cache_type(
             geometry_of(page, frames, full, states=states > 0),
             states_per_request=states,
+            policy=POLICIES[policy](),
             page_cap=limits[0],
             state_cap=limits[1],
         )
@@ -159,6 +164,7 @@ class ServerMachine(RuleBasedStateMachine):
         self.spent: list[Lock] = []
         self.texts: list[Prefix] = []
         self.next_row = 0
+        self.now = 0
         self.serve(tasks)
 
     # What must not change
@@ -243,6 +249,8 @@ class ServerMachine(RuleBasedStateMachine):
             request.slots = self.cache.take_states(self.states)
         for request in batch:
             self.open(request)
+            self.now += which % 11 * 700
+            self.cache.begin(request.row, key_of(request.text), self.now)
         chunk = self.page * (1 + which // 2 % 3)
         for request in batch:
             while request.done < len(request.text) - 1:
@@ -592,6 +600,12 @@ class ServerMachine(RuleBasedStateMachine):
         assert (cache.frames.kv_pages, cache.frames.states) == (0, 0)
         assert cache.frames.free_frames == frames
         assert cache.tree.num_nodes == 0
+
+
+@pytest.fixture(autouse=True)
+def marks_in_short_texts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A policy that tells prompts apart by every 64th token would see none of them."""
+    monkeypatch.setattr(Joint, "stride", 2)
 
 
 @pytest.fixture

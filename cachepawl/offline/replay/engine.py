@@ -72,6 +72,7 @@ class Engine:
         self._rows += 1
         found = self._wait(key, prompt, answer)
         self.tiers.admitted(str(self._rows), found.lock.node)
+        cache.begin(self._rows, key, int(request.at * 1000))
         life = Life(cache, self.way, self._rows, key, answer, found.lock, found.usable)
         life.published_to = self.tiers.published
         life.prefill(self.scenario.chunk, found.branch)
