@@ -212,8 +212,10 @@ class HostTier:
     def reset(self) -> None:
         """Drop everything in both tiers, once all transfers have ended; what they bring is dropped.
 
-        LockError while a request is running.
+        LockError, and no change, while a request is running.
         """
+        if any(row >= 0 for row in self.device.refs.rows):
+            self.device.reset()  # raises
         self.drain()
         self.device.reset()
         self.host.reset()
