@@ -133,7 +133,8 @@ class HostTier:
     def yield_holds(self) -> None:
         """Let go of all that was loaded for requests still waiting: it may be evicted again.
 
-        For a server where nothing runs and nothing can be admitted.
+        For a server where nothing runs and nothing can be admitted.  There may be transfers
+        under way that pin memory as well: wait for those before giving up a prefix.
         """
         for request in list(self.loads.holds):
             self.loads.drop(request)
