@@ -9,7 +9,7 @@ from __future__ import annotations
 from cachepawl.cache import HybridPrefixCache
 
 FORGETS = 64
-"""After so many quiet looks about two thirds of a peak are forgotten."""
+"""After so many smaller demands about two thirds of a peak are forgotten."""
 MOST = 4
 """At most one `MOST`-th of the arena is kept free."""
 
@@ -26,17 +26,18 @@ class Demand:
         self._before = self._supply()
 
     def _supply(self) -> int:
-        """Bytes free, and all that were ever evicted; only allocations lessen it."""
+        """Bytes free, less all that were ever evicted: what only allocations lessen."""
         cache, geometry = self._cache, self._cache.geometry
         evicted = cache.counters.evicted_tokens * geometry.entry_bytes
         evicted += cache.counters.evicted_states * geometry.frame_bytes
-        return cache.frames.free_frames * geometry.frame_bytes + evicted
+        return cache.frames.free_frames * geometry.frame_bytes - evicted
 
     def look(self) -> None:
         """Take note of what was allocated since the latest `mark`."""
         frame = self._cache.geometry.frame_bytes
         taken = max(0, FORGETS * (self._before - self._supply()) // frame)
-        self._peak = max(taken, self._peak - self._peak // FORGETS)
+        if taken:
+            self._peak = max(taken, self._peak - self._peak // FORGETS)
 
     def mark(self) -> None:
         """What comes later counts for the next look."""

@@ -100,9 +100,10 @@ class Engine:
                 return self._admitted(key, prompt, match, lock)
             cache.unlock(lock)
             cache.counters.admissions_refused += 1
-            if not self.running:
+            if self.running:
+                self._end_oldest()
+            elif not self.tiers.yield_room():
                 return self._without_prefix(key, prompt)
-            self._end_oldest()
 
     def _owed(self) -> int:
         return sum(life.owed for life in self.running)

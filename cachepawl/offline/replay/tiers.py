@@ -18,6 +18,7 @@ from cachepawl.offload.tier import HostTier
 from cachepawl.offload.transfers import Direction, Order, Outcome
 from cachepawl.offload.writing.base import WritePolicy
 from cachepawl.policy.base import EvictionPolicy
+from cachepawl.pool.frames import UNLIMITED
 from cachepawl.pool.geometry import Geometry
 from cachepawl.tree import Match, Node
 from cachepawl.types import Key
@@ -34,6 +35,9 @@ class Tiers(Protocol):
 
     def match(self, request: str, key: Key, limit: int, fits: Fits) -> Match:
         """What the request may start from, after the load that it waited for."""
+
+    def yield_room(self) -> bool:
+        """Nothing runs and nothing fits: pin nothing on the device.  False if nothing was."""
 
     def admitted(self, request: str, node: Node) -> None:
         """It runs, from a node of the device that it has locked."""
@@ -53,6 +57,9 @@ class DeviceAlone:
 
     def match(self, request: str, key: Key, limit: int, fits: Fits) -> Match:
         return self._cache.match(key, limit)
+
+    def yield_room(self) -> bool:
+        return False
 
     def admitted(self, request: str, node: Node) -> None:
         pass
@@ -166,6 +173,16 @@ class WithHost:
         self.gains.tokens += after - before
         self.gains.flops += self._flops(after) - self._flops(before)
         return again
+
+    def yield_room(self) -> bool:
+        tier = self.tier
+        if not (len(tier.tickets) or tier.loads.holds):
+            return False
+        tier.yield_holds()
+        tier.writes.headroom = UNLIMITED
+        self.link.wait()
+        tier.poll()
+        return True
 
     def admitted(self, request: str, node: Node) -> None:
         self.tier.used(node)

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_replays import PAGES, REQUESTS, request, scenario
 
-from cachepawl.errors import InputError
+from cachepawl.errors import InputError, OutOfPages
 from cachepawl.offline.replay.engine import Engine
 from cachepawl.offline.replay.measures import Measures
 from cachepawl.offline.replay.outcome import replay
@@ -100,3 +100,23 @@ def test_a_link_takes_its_time_each_way() -> None:
 def test_a_host_too_small_is_refused() -> None:
     with pytest.raises(InputError, match=r"--host-gb .* give at least"):
         with_host(scenario(), 1).check()
+
+
+def full_prompts() -> tuple[Scenario, list[TraceRequest]]:
+    """Each prompt takes the whole device, and a write-back takes longer than until the next."""
+    wanted = with_host(scenario("mamba", 12), 50, link=1.0)
+    return wanted, [request([100 + i, *range(150)], at=float(i)) for i in range(4)]
+
+
+def test_a_prompt_that_needs_what_is_being_written_waits() -> None:
+    wanted, requests = full_prompts()
+    outcome = replay(wanted, requests)
+    assert outcome.total.requests == 4
+    assert outcome.host["writes"] >= 3
+
+
+def test_without_waiting_it_would_find_no_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    wanted, requests = full_prompts()
+    monkeypatch.setattr(WithHost, "yield_room", lambda self: False)
+    with pytest.raises(OutOfPages):
+        replay(wanted, requests)
