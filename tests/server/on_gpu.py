@@ -24,6 +24,7 @@ from typing import NamedTuple
 
 import torch
 from cells import CHUNK, Cell
+from conversation import converse
 from harness import Answer, Client, Server, free_port, launched, model_folder, tokens
 
 from cachepawl_launch.cpu.flags import Limits, serve_args, serve_env
@@ -99,31 +100,6 @@ def environment(run: Run) -> dict[str, str]:
     return {"SGLANG_MAMBA_CONV_DTYPE": "float16", "HF_HUB_OFFLINE": "1"}
 
 
-def converse(client: Client, cell: Cell) -> float:
-    """Largest distance of a warm answer from its cold one.  AssertionError for a wrong hit."""
-    prompt, longer = tokens(1, 200), tokens(1, 200) + tokens(2, 70)
-    forks = [tokens(5, 100) + tokens(10 + i, 150) for i in range(4)]
-    cold = [client.cold(ids) for ids in (prompt, longer, forks[3])]
-    client.flush()
-    warm = [client.generate(ids) for ids in (prompt, prompt, longer)]
-    expect("repeat and extension", warm, [0, cell.repeat(200), cell.extend(200)])
-    client.flush()
-    forked = [client.generate(forks[i]) for i in (0, 1, 1, 2, 3)]
-    expect("forks", forked, cell.forks(100, 250))
-    client.flush()
-    answer = client.generate(tokens(7, 150), 150)
-    following = [*tokens(7, 150), *answer.ids, *tokens(8, 30)]
-    turn = client.generate(following)
-    expect("next turn", [turn], [cell.next_turn(150, 150)])
-    pairs = zip([*cold, client.cold(following)], [warm[1], warm[2], forked[4], turn], strict=True)
-    return max(distance(a, b) for a, b in pairs)
-
-
-def expect(what: str, answers: list[Answer], cached: list[int]) -> None:
-    found = [answer.cached for answer in answers]
-    assert found == cached, f"{what}: {found} tokens from the cache, expected {cached}"
-
-
 def crowd(client: Client) -> float:
     """Prompts that do not fit at once, twice; how far the second answers are from the first."""
     client.flush()
@@ -137,7 +113,8 @@ def crowd(client: Client) -> float:
 def serve(run: Run, folder: Path) -> str:
     """One cell; what was seen, as a line.  AssertionError where it is wrong."""
     with running(run, folder, CHECKED) as server:
-        near, close = converse(server.client, run.cell), crowd(server.client)
+        near = max(distance(*pair) for pair in converse(server.client, run.cell))
+        close = crowd(server.client)
         pawl = server.client.pawl()
     moved = pawl["movement"]
     assert pawl["device_reads"] == 0, f"{pawl['device_reads']} ids were read from the device"
