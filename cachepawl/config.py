@@ -34,7 +34,8 @@ class Options(BaseModel):
         "write_through"
     )
     """When what is cached is copied to the host tier."""
-    policy: Literal["lru"] = "lru"
+    policy: Literal["lru", "joint"] = "lru"
+    """A name of `cachepawl.policy.POLICIES`."""
     check_level: Literal[0, 1, 2] = 0
     """0 no checks, 1 counters at every step, 2 everything at every step."""
     split_prefill: bool = True

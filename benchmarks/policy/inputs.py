@@ -92,8 +92,8 @@ class Requests(NamedTuple):
         return islice(wanted, self.limit)
 
 
-def half_of(request: TraceRequest, block_tokens: int) -> Half:
-    """The half that a request's whole conversation is in, whatever else is in the trace.
+def conversation_of(request: TraceRequest, block_tokens: int) -> int:
+    """A number of 32 bits that all requests of a conversation share.
 
     By a hash of the conversation's id; without ids, of the prompt's first two blocks: in
     Mooncake's conversation trace the first block is the same everywhere.
@@ -101,7 +101,12 @@ def half_of(request: TraceRequest, block_tokens: int) -> Half:
     tokens, size = request.key.tokens, block_tokens * TOKEN_BYTES
     first_two = tokens[:TOKEN_BYTES] + tokens[size : size + TOKEN_BYTES]
     name = request.conversation.encode() or first_two
-    return "held-out" if hashlib.sha256(name).digest()[0] & 1 else "tuning"
+    return int.from_bytes(hashlib.sha256(name).digest()[:4], "little")
+
+
+def half_of(request: TraceRequest, block_tokens: int) -> Half:
+    """The half that a request's whole conversation is in, whatever else is in the trace."""
+    return "held-out" if conversation_of(request, block_tokens) & 1 else "tuning"
 
 
 class Cell(NamedTuple):

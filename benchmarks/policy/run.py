@@ -137,14 +137,16 @@ def play_all(tasks: Sequence[Task], options: argparse.Namespace) -> Progress:
     store, known = Store(options.out / "cells"), contenders(_ratios(options))
     keys = {task.cell: key_of(task, known[task.cell.contender].family) for task in tasks}
     found = {cell: got for cell in keys if (got := store.get(keys[cell])) is not None}
-    waiting = [task for task in tasks if task.cell not in found]
+    # Cells of one key have one result, played once.
+    waiting = list({keys[task.cell]: task for task in tasks if task.cell not in found}.values())
     deadline = time.monotonic() + (options.budget_s or float("inf"))
     for task, played in _played(waiting, options, deadline):
-        found[task.cell] = played
-        store.put(keys[task.cell], played)
+        key = keys[task.cell]
+        found |= {cell: played for cell in keys if keys[cell] == key}
+        store.put(key, played)
         done = f"{len(found)} of {len(keys)}"
         print(f"{done}: {_words(task.cell)}: {_hit(played):.2%}", file=sys.stderr, flush=True)
-    return Progress(found, [task.cell for task in waiting if task.cell not in found])
+    return Progress(found, [cell for cell in keys if cell not in found])
 
 
 def _played(

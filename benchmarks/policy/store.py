@@ -67,10 +67,11 @@ def _content(path: Path) -> str:
 
 
 def key_of(task: Task, family: Family) -> str:
-    """What a cell's figures depend on."""
+    """What a cell's figures depend on; endless memory is the same for all budgets."""
     cell, requests = task.cell, task.requests
+    memory = [cell.device_gb, cell.host_gb] if cell.contender != "ceiling" else []
     inputs = [_content(requests.path), requests.half, requests.limit, MODELS[cell.model],
-              PAGE, CHUNK, cell.device_gb, cell.host_gb, cell.contender]  # fmt: skip
+              PAGE, CHUNK, *memory, cell.contender]  # fmt: skip
     text = json.dumps([code_version(family), *inputs])
     return hashlib.sha256(text.encode()).hexdigest()[:24]
 

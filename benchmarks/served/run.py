@@ -21,7 +21,7 @@ import requests
 from rich.console import Console
 
 from benchmarks.machine import describe_machine
-from benchmarks.policy.inputs import TRACES, Requests, find_traces
+from benchmarks.policy.inputs import TRACES, Requests, conversation_of, find_traces
 from benchmarks.served.load import Job, scaled
 from benchmarks.tables import show_rows
 from cachepawl.errors import CachepawlError
@@ -36,6 +36,8 @@ ENTRY, STATE = 512, 11264
 """Bytes of a token's KV and of a state of that model, as the server prints them."""
 SCALES = {"conversation": 16, "synthetic": 32, "claude-code": 128}
 """Tokens of a trace for one of the tiny model's: median prompts become some hundred."""
+SAMPLES = {"conversation": 32, "synthetic": 32, "claude-code": 1}
+"""One conversation in so many is played whole, so that turns follow while few have come between."""
 TOKENS, STATES = 6400, 261
 """Stock's pools: 6 MiB at --mamba-full-memory-ratio 0.9."""
 CONTEXT, CHUNK, AT_ONCE, RUNNING = 4096, 512, 8, 4
@@ -57,7 +59,10 @@ def jobs_of(folder: Path, name: str, count: int) -> list[Job]:
     path = folder / TRACES[name].path
     if not path.is_file():
         raise CachepawlError(f"no such trace: {path}; give --traces DIR")
-    return scaled(Requests(path).play(), SCALES[name], CONTEXT - 64, count)
+    trace = Requests(path)
+    block, one_in = trace.block_tokens, SAMPLES[name]
+    some = (r for r in trace.play() if conversation_of(r, block) % one_in == 0)
+    return scaled(some, SCALES[name], CONTEXT - 64, count)
 
 
 @contextmanager

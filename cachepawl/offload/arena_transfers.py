@@ -25,6 +25,7 @@ from cachepawl.offload.copiers import Copiers
 from cachepawl.offload.extents import (
     Extents,
     Piece,
+    Places,
     check_copy,
     page_extents,
     pieces_of,
@@ -95,6 +96,7 @@ class ArenaTransfers:
             raise ValueError("the arenas' frames have different shapes")
         self._device = device
         self._host = host
+        self._here, self._there = Places.of(device.geometry), Places.of(host.geometry)
         self._copiers = copiers
         self._lanes = lanes
         self._group_bytes = group_bytes
@@ -111,14 +113,13 @@ class ArenaTransfers:
         TransferError when places do not exist or do not match, and while a CUDA graph is being
         captured: it would contain the copy.  What fails later is told by the outcome.
         """
-        device, host = self._device, self._host
-        if device.raw.is_cuda and torch.cuda.is_current_stream_capturing():
+        if self._device.raw.is_cuda and torch.cuda.is_current_stream_capturing():
             raise TransferError("a CUDA graph is being captured; transfer before or after")
         if order.direction is Direction.LOAD_BACK:
-            check_copy(order.copy, host.geometry, device.geometry)
+            check_copy(order.copy, self._there, self._here)
             self._asked.append(order)
         else:
-            check_copy(order.copy, device.geometry, host.geometry)
+            check_copy(order.copy, self._here, self._there)
             self._write_back(order)
 
     def finished(self) -> list[Outcome]:
@@ -154,7 +155,7 @@ class ArenaTransfers:
         if len(groups) > 1:
             steps += [_rows(copier, device, host, pieces, rows) for _, rows in groups]
         elif groups:
-            pages = page_extents(pieces, device.geometry)
+            pages = page_extents(pieces, self._here)
             steps.append(_extents(copier, device, host, pages))
         tickets = [order.ticket for order in asked]
         if not steps:
@@ -201,7 +202,7 @@ class ArenaTransfers:
 
     def _write_back(self, order: Order) -> None:
         states, pieces = self._parts([order.copy])
-        pages = page_extents(pieces, self._device.geometry)
+        pages = page_extents(pieces, self._here)
         both = Extents(*(a + b for a, b in zip(states, pages, strict=True)))
         step = _extents(self._copiers.write, self._host, self._device, both)
         (end,) = self._lanes.write.run([step], self._lanes.fence())
@@ -211,9 +212,7 @@ class ArenaTransfers:
         """All states as extents, and all pieces of pages."""
         states, pieces = Extents([], [], []), list[Piece]()
         for copy in copies:
-            for column, more in zip(
-                states, state_extents(copy, self._device.geometry), strict=True
-            ):
+            for column, more in zip(states, state_extents(copy, self._here), strict=True):
                 column += more
             pieces += pieces_of(copy.pages_from, copy.pages_to)
         return states, pieces
@@ -223,7 +222,7 @@ class ArenaTransfers:
         if not pieces:
             return []
         geometry = self._device.geometry
-        size = sum(piece.pages for piece in pieces) * geometry.page_bytes
+        size = sum(piece.pages for piece in pieces) * self._here.page_bytes
         count = group_count(size, geometry.kv.layers, self._group_bytes)
         return [
             (group.last, TokenRows.of(group, geometry))

@@ -27,6 +27,27 @@ class Piece(NamedTuple):
     pages: int
 
 
+class Places(NamedTuple):
+    """A geometry's numbers, computed once: an order must not cost their arithmetic."""
+
+    page_bytes: int
+    state_bytes: int
+    """0 without states."""
+    frame_bytes: int
+    pages_per_frame: int
+    num_frames: int
+
+    @classmethod
+    def of(cls, geometry: Geometry) -> Places:
+        return cls(
+            geometry.page_bytes,
+            geometry.state_bytes,
+            geometry.frame_bytes,
+            geometry.pages_per_frame,
+            geometry.num_frames,
+        )
+
+
 class Extents(NamedTuple):
     """Columns of equal length, bytes: `dst[target[i] : + nbytes[i]] = src[source[i] : + ...]`."""
 
@@ -52,9 +73,9 @@ def pieces_of(source: Runs, target: Runs) -> Iterator[Piece]:
             came, count, to, room = came + here, count - here, to + here, room - here
 
 
-def page_extents(pieces: list[Piece], geometry: Geometry) -> Extents:
+def page_extents(pieces: list[Piece], places: Places) -> Extents:
     """Whole pages."""
-    size = geometry.page_bytes
+    size = places.page_bytes
     return Extents(
         [piece.target * size for piece in pieces],
         [piece.source * size for piece in pieces],
@@ -62,17 +83,17 @@ def page_extents(pieces: list[Piece], geometry: Geometry) -> Extents:
     )
 
 
-def state_extents(copy: Copy, geometry: Geometry) -> Extents:
+def state_extents(copy: Copy, places: Places) -> Extents:
     """States, without what is left over of their frames."""
-    size = geometry.frame_bytes
+    size = places.frame_bytes
     return Extents(
         [slot * size for slot in copy.states_to],
         [slot * size for slot in copy.states_from],
-        [geometry.state_bytes] * len(copy.states_to),
+        [places.state_bytes] * len(copy.states_to),
     )
 
 
-def check_copy(copy: Copy, source: Geometry, target: Geometry) -> None:
+def check_copy(copy: Copy, source: Places, target: Places) -> None:
     """TransferError unless every place exists, none is written twice and counts agree.
 
     Frame 0 is the padding sink of either arena and holds nothing.  O(n log n) in runs and states.
@@ -81,25 +102,23 @@ def check_copy(copy: Copy, source: Geometry, target: Geometry) -> None:
         raise TransferError(f"{copy.pages_from.count} pages to {copy.pages_to.count} places")
     if len(copy.states_from) != len(copy.states_to):
         raise TransferError(f"{len(copy.states_from)} states to {len(copy.states_to)} slots")
-    if copy.states_from and source.state is None:
+    if copy.states_from and not source.state_bytes:
         raise TransferError(f"{len(copy.states_from)} states of a model that has none")
-    for name, geometry, pages, states in (
+    for name, places, pages, states in (
         ("source", source, copy.pages_from, copy.states_from),
         ("destination", target, copy.pages_to, copy.states_to),
     ):
         spans = [(first, first + count) for first, count in pages.runs]
-        each = geometry.pages_per_frame
+        each = places.pages_per_frame
         spans += [(slot * each, (slot + 1) * each) for slot in states]
         spans.sort()
-        _check_spans(name, spans, geometry, twice=name == "source")
+        _check_spans(name, spans, places, twice=name == "source")
 
 
-def _check_spans(
-    name: str, spans: list[tuple[int, int]], geometry: Geometry, *, twice: bool
-) -> None:
+def _check_spans(name: str, spans: list[tuple[int, int]], places: Places, *, twice: bool) -> None:
     """`spans` are `[first page, end)`, in order."""
-    each = geometry.pages_per_frame
-    least, most = each, geometry.num_frames * each
+    each = places.pages_per_frame
+    least, most = each, places.num_frames * each
     if spans and (spans[0][0] < least or max(end for _, end in spans) > most):
         raise TransferError(
             f"{name} pages {spans[0][0]} to {max(end for _, end in spans) - 1}; "

@@ -16,7 +16,8 @@ class TierOptions:
     headroom_frames: int = 2
     """Frames' worth of KV that must stay obtainable on the device when a write-back pins more."""
     free_frames: int = 2
-    """What a policy that writes before eviction keeps free on the device."""
+    """What a policy that writes before eviction keeps free on the device at least; more where
+    allocations take more at a time."""
     least_gain: int = 1
     """Tokens that a load must save at least."""
 

@@ -133,7 +133,8 @@ class HostTier:
     def yield_holds(self) -> None:
         """Let go of all that was loaded for requests still waiting: it may be evicted again.
 
-        For a server where nothing runs and nothing can be admitted.
+        For a server where nothing runs and nothing can be admitted.  There may be transfers
+        under way that pin memory as well: wait for those before giving up a prefix.
         """
         for request in list(self.loads.holds):
             self.loads.drop(request)
@@ -212,8 +213,10 @@ class HostTier:
     def reset(self) -> None:
         """Drop everything in both tiers, once all transfers have ended; what they bring is dropped.
 
-        LockError while a request is running.
+        LockError, and no change, while a request is running.
         """
+        if any(row >= 0 for row in self.device.refs.rows):
+            self.device.reset()  # raises
         self.drain()
         self.device.reset()
         self.host.reset()

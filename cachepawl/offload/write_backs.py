@@ -17,6 +17,7 @@ from enum import Enum, auto
 from cachepawl.cache import HybridPrefixCache
 from cachepawl.errors import OutOfPages
 from cachepawl.offload.copies import Copies
+from cachepawl.offload.demand import Demand
 from cachepawl.offload.options import TierCounters, TierOptions
 from cachepawl.offload.tickets import LOAD, WRITE, Source, Target, Ticket, Tickets
 from cachepawl.offload.transfers import Copy
@@ -63,6 +64,7 @@ class WriteBacks:
         self.headroom = options.headroom_frames * device.frames.pages_per_frame
         """Pages that must stay obtainable on the device when a write-back pins more; whoever
         knows better what running requests will take may set it."""
+        self._demand = Demand(device, options.free_frames)
         self._wanted: deque[Node] = deque()
         self._queued: set[Node] = set()
 
@@ -107,10 +109,15 @@ class WriteBacks:
 
         What is on the host already goes at once, the rest when its copy is there.
         """
-        device = self.device
+        self._demand.look()
+        self._write_and_evict()
+        self._demand.mark()
+
+    def _write_and_evict(self) -> None:
+        device, enough = self.device, self._demand.frames
         coming = sum(ticket.victim is not None for ticket in self.tickets.under_way[WRITE])
         for _ in range(MOST_VICTIMS):
-            if device.frames.free_frames + coming >= self.options.free_frames:
+            if device.frames.free_frames + coming >= enough:
                 return
             victim = device.policy.victim(device.tree)
             if victim is None:

@@ -32,9 +32,9 @@ from cachepawl.offload.tier import HostTier
 from cachepawl.pool.uploads import to_device
 from cachepawl.snapshots import SnapshotPlan
 from cachepawl.tree import Lock, Miss, Node, Reason
-from cachepawl.types import Key, Runs, namespace_of
+from cachepawl.types import Key, Runs
 from cachepawl_launch.decisions import DecisionLog
-from cachepawl_launch.indices import token_ids
+from cachepawl_launch.indices import key_of, make_key, token_ids
 from cachepawl_launch.kv_events import published
 from cachepawl_launch.lookups import Ending, Lookup, Lookups
 from cachepawl_launch.marks import Marks
@@ -136,15 +136,11 @@ class CachepawlPrefixCache(BasePrefixCache):
 
     # -- match ------------------------------------------------------------------------
 
-    @staticmethod
-    def _key(tokens: Any, extra_key: str | None, salt: str | None) -> Key:
-        return Key(tokens.tobytes(), namespace_of(extra_key, salt))
-
     def match_prefix(self, params: Any) -> MatchResult:
         """The usable prefix.  Takes nothing: the state is copied once the request is admitted."""
         radix, req = params.key, params.req
         limit = len(radix)
-        key = self._key(radix.token_ids, radix.extra_key, radix.cache_salt)
+        key = make_key(radix.token_ids, radix.extra_key, radix.cache_salt)
         found = self._look(key, limit)
         match = found.device
         usable, node = match.usable_len, match.node
@@ -187,11 +183,11 @@ class CachepawlPrefixCache(BasePrefixCache):
         if req.positional_embed_overrides is not None or req.rid == self._drop_prefix_of:
             return None
         tokens = req.origin_input_ids + req.output_ids
-        key = self._key(tokens, req.extra_key, req.cache_salt)
+        key = make_key(tokens, req.extra_key, req.cache_salt)
         return key, req._compute_max_prefix_len(len(tokens))
 
     def touch_prefix(self, key: Any) -> None:
-        self.cache.touch(self._key(key.token_ids, key.extra_key, key.cache_salt))
+        self.cache.touch(make_key(key.token_ids, key.extra_key, key.cache_salt))
 
     def path_device_indices(self, node: Node) -> torch.Tensor:
         return self._indices(self.cache.tree.path_pages(node))
@@ -261,7 +257,7 @@ class CachepawlPrefixCache(BasePrefixCache):
 
     def checkpoint(self, req: Any, *, up_to: int, **kwargs: Any) -> None:
         """Publish the request's KV as deep as its newest state, and that state."""
-        key = self._key(req.full_untruncated_fill_ids, req.extra_key, req.cache_salt)
+        key = key_of(req)
         offer = self.handover.offer(req, up_to, lambda depth: self._has_state(key, depth))
         depth = offer.depth // self.page_size * self.page_size
         taken = False

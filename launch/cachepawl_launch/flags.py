@@ -41,7 +41,12 @@ def parser() -> argparse.ArgumentParser:
         help="when the host tier gets a copy: write_through (at once), write_through_selective "
         "(what was used again), write_back (before it is evicted) (default: write_through)",
     )
-    p.add_argument("--cachepawl-policy", default="lru", metavar="NAME", help="eviction policy: lru")
+    p.add_argument(
+        "--cachepawl-policy",
+        default=Options().policy,
+        metavar="NAME",
+        help="eviction policy: lru, or joint, which learns reuse times and weighs bytes",
+    )
     p.add_argument(
         "--cachepawl-check-level",
         type=int,

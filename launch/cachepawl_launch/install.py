@@ -17,6 +17,7 @@ from cachepawl_launch.cpu.platform_name import selected
 from cachepawl_patches import (
     allocation,
     answer_grid,
+    arrival,
     beam_search,
     fingerprint,
     forward_start,
@@ -52,6 +53,8 @@ PATCHED = (
     internal_state.TARGET,
     beam_search.TARGET,
     answer_grid.TARGET,
+    arrival.SENT,
+    arrival.RECEIVED,
 )
 
 
@@ -74,6 +77,7 @@ def install(options: Options) -> Assembly:
     internal_state.install(assembly.describe, assembly.draw_map)
     beam_search.install()
     answer_grid.install(options.answer_interval)
+    arrival.install()
     if options.host_gb is not None:
         host_tier.install(assembly.host_steps)
 

@@ -26,6 +26,8 @@ KNOWN: dict[str, str] = {
     "sglang.srt.runtime_context.mamba_track_grid": "5ca9b668830d0e9a",
     f"{_MANAGERS}.scheduler.Scheduler.get_internal_state": "b688ed88aae088b1",
     "sglang.srt.beam_search.coordinator.BeamCoordinator.validate_and_init": "72899f7d40c189c2",
+    "sglang.srt.observability.req_time_stats.ReqTimeStatsBase.__getstate__": "d0fe23e03e1325c8",
+    "sglang.srt.observability.req_time_stats.ReqTimeStatsBase.new_from_obj": "a329e1045dbdc011",
     # patched where there is a host tier
     f"{_MANAGERS}.scheduler.Scheduler._process_hicache_events": "fb2c4399538506db",
     f"{_MANAGERS}.scheduler.Scheduler.get_new_batch_prefill": "b81e9952631db7ab",

@@ -299,6 +299,7 @@ def test_a_result_is_found_again_only_for_the_same_inputs(folder: Path) -> None:
     ]
     keys = [key_of(other, "ours") for other in others] + [key_of(one, "sglang")]
     assert len({key, *keys}) == 6
+    assert len({key_of(task(folder, "ceiling", gb), "bound") for gb in (0.4, 0.6)}) == 1
     (folder / "cells" / f"{key}.json").write_text("{")
     assert store.get(key) is None
 

@@ -7,6 +7,7 @@ every step, so a wrong range, a byte used too early or freed too soon shows at o
 from __future__ import annotations
 
 from array import array
+from collections import Counter
 from collections.abc import Callable
 from random import Random
 from typing import Any
@@ -61,6 +62,9 @@ def tiered(base: type, writing: str, tier_type: type[HostTier] = HostTier) -> ty
     """The server in miniature with a host tier."""
 
     class Tiered(base):  # type: ignore[misc]
+        compares_every = 1
+        looks = 0
+
         def cache_type(self, geometry: Any, **options: Any) -> HybridPrefixCache:
             cache = Told(geometry, **options)
             dice = Random(f"{geometry.num_frames} {geometry.pages_per_frame} {options}")
@@ -305,6 +309,11 @@ def tiered(base: type, writing: str, tier_type: type[HostTier] = HostTier) -> ty
             assert len(self.failures) == (tier.failure is not None)
 
         def all_is_well(self) -> None:
+            self.looks += 1
+            if self.looks % self.compares_every:
+                if hasattr(self, "cache"):
+                    self.tier.check(1)
+                return
             super().all_is_well()
             self.both_are_well()
 
@@ -324,9 +333,54 @@ def tiered(base: type, writing: str, tier_type: type[HostTier] = HostTier) -> ty
     return Tiered
 
 
+def run_seed(machine: type, seed: int, stretches: int) -> Any:
+    """One server from its start to its end, all of it from one number."""
+    dice = Random(seed)
+    server = machine()
+    server.start_server(
+        page=dice.choice([1, 4]),
+        frames=dice.choice([8, 7, 9, 12, 6, 5]),
+        full=dice.choice([3, 4, 5, 2, 1]),
+        states=dice.choice([1, 1, 2, 2, 0]),
+        caps=dice.choice([(None, None)] * 3 + [(13, None), (None, 4), (12, 5)]),
+        tasks=[],
+    )
+    for _ in range(stretches):
+        server.work(dice.randrange(2**32))
+    stats = server.tier.stats()
+    server.teardown()
+    return stats
+
+
 @pytest.mark.parametrize("writing", WRITE_POLICIES)
 def test_two_tiers(server_machine: type, must_pass: Callable[..., None], writing: str) -> None:
-    must_pass(tiered(server_machine, writing), runs=25, steps=20)
+    must_pass(tiered(server_machine, writing), runs=4, steps=12)
+
+
+@pytest.mark.parametrize("writing", WRITE_POLICIES)
+def test_seeds(server_machine: type, writing: str) -> None:
+    """The same runs every time, in which everything happens."""
+    machine = tiered(server_machine, writing)
+    done: Counter[str] = Counter()
+    for seed in range(10):
+        done.update(run_seed(machine, seed, 6))
+    for what in ("writes", "loads", "retractions_kept", "writes_skipped", "evicted_tokens"):
+        assert done[f"host_{what}"], what
+
+
+@pytest.mark.stress
+@pytest.mark.parametrize("part", range(6))
+@pytest.mark.parametrize("writing", WRITE_POLICIES)
+def test_a_million_operations(server_machine: type, writing: str, part: int) -> None:
+    """18 parts of 60,000; contents are compared after every eighth, counters after each."""
+    machine = tiered(server_machine, writing)
+    machine.compares_every = 8
+    for seed in range(200 * part, 200 * (part + 1)):
+        try:
+            run_seed(machine, 10_000 + seed, 60_000 // 200 // STRETCH)
+        except BaseException as error:
+            error.add_note(f"run_seed(tiered(..., {writing!r}), {10_000 + seed}, 12)")
+            raise
 
 
 @pytest.mark.stress
@@ -334,4 +388,4 @@ def test_two_tiers(server_machine: type, must_pass: Callable[..., None], writing
 def test_two_tiers_for_long(
     server_machine: type, must_pass: Callable[..., None], writing: str
 ) -> None:
-    must_pass(tiered(server_machine, writing), runs=1500, steps=60, fresh=True)
+    must_pass(tiered(server_machine, writing), runs=200, steps=50, fresh=True)

@@ -63,6 +63,7 @@ class Request:
         self.output_ids: list[int] = []
         self.origin_input_ids = prompt
         self.extra_key = self.cache_salt = self.finished_reason = self.lock = self.last_node = None
+        self.sampling_params = SimpleNamespace(custom_params=None)
         self.prefix_len = self.cached_tokens = 0
         self.done = False
 

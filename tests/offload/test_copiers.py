@@ -137,7 +137,9 @@ def test_one_call_a_batch_and_one_a_piece() -> None:
 
 
 @pytest.mark.parametrize(
-    "bindings", [None, SimpleNamespace(), MemmoveRuntime(801), runtime], ids=str
+    "bindings",
+    [None, SimpleNamespace(), MemmoveRuntime(801), runtime],
+    ids=["missing", "without copies", "without batches", "installed"],
 )
 def test_without_batches_extents_go_one_by_one(
     bindings: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture

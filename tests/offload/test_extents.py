@@ -10,14 +10,14 @@ from hypothesis import strategies as st
 from tiers import SHAPES, SMALL_PAGES, copy_of
 
 from cachepawl.errors import TransferError
-from cachepawl.offload.extents import check_copy, page_extents, pieces_of, state_extents
+from cachepawl.offload.extents import Places, check_copy, page_extents, pieces_of, state_extents
 from cachepawl.pool.geometry import Geometry
 from cachepawl.types import Runs
 
 IDS = st.lists(st.integers(0, 12), unique=True, max_size=12)
 DEVICE, HOST = (
-    SHAPES.with_budget(6 * SHAPES.frame_bytes),
-    SHAPES.with_budget(8 * SHAPES.frame_bytes),
+    Places.of(SHAPES.with_budget(6 * SHAPES.frame_bytes)),
+    Places.of(SHAPES.with_budget(8 * SHAPES.frame_bytes)),
 )
 
 
@@ -35,12 +35,12 @@ def test_pieces_are_the_pairs_and_never_two_where_one_would_do(data: st.DataObje
 def test_extents_are_bytes() -> None:
     pieces = list(pieces_of(Runs([(4, 3)]), Runs([(2, 1), (9, 2)])))
     size = SHAPES.page_bytes
-    assert page_extents(pieces, SHAPES) == (
+    assert page_extents(pieces, Places.of(SHAPES)) == (
         [2 * size, 9 * size],
         [4 * size, 5 * size],
         [size, 2 * size],
     )
-    states = state_extents(copy_of(states_from=[3], states_to=[5]), SMALL_PAGES)
+    states = state_extents(copy_of(states_from=[3], states_to=[5]), Places.of(SMALL_PAGES))
     frame = SMALL_PAGES.frame_bytes
     assert states == ([5 * frame], [3 * frame], [SMALL_PAGES.state_bytes])
     assert SMALL_PAGES.state_bytes < frame
@@ -74,4 +74,4 @@ def test_a_source_may_be_read_twice() -> None:
 def test_states_of_a_model_without() -> None:
     shapes = Geometry(SHAPES.kv, None, 2, 4, frame_pages=2)
     with pytest.raises(TransferError, match="1 states of a model that has none"):
-        check_copy(copy_of(states_from=[1], states_to=[1]), shapes, shapes)
+        check_copy(copy_of(states_from=[1], states_to=[1]), *[Places.of(shapes)] * 2)

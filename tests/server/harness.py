@@ -233,13 +233,21 @@ def running(
     more: Sequence[str] = (),
     env: dict[str, str] | None = None,
 ) -> Iterator[Server]:
-    """A ready server; it and all its processes are gone afterwards."""
+    """A ready server on the CPU; it and all its processes are gone afterwards."""
     port = free_port()
     log = folder / f"{'pawl' if pawl else 'stock'}-{family}-{page}-{port}.log"
     words = command(family, page, port, pawl=pawl, limits=limits, more=more)
-    environ = os.environ | serve_env() | (env or {})
+    with launched(words, port, log, serve_env() | (env or {})) as server:
+        yield server
+
+
+@contextmanager
+def launched(words: list[str], port: int, log: Path, env: dict[str, str]) -> Iterator[Server]:
+    """The server of this command line, once it is ready; all its processes are gone afterwards."""
     with log.open("wb") as out:
-        process = subprocess.Popen(words, stdout=out, stderr=out, env=environ, cwd=folder)
+        process = subprocess.Popen(
+            words, stdout=out, stderr=out, env=os.environ | env, cwd=log.parent
+        )
     server = Server(process, port, log)
     try:
         server.wait_ready()

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from cells import ARENA_GB, CELLS, CHUNK, LIMITS, Cell
 from conftest import EAGER, LOUD
-from harness import TOLERANCE, Client, hopefully, running, tokens
+from conversation import converse
+from harness import TOLERANCE, Client, hopefully, running
 from stranding import FEW, arena_of, jobs_of
 
 from cachepawl_launch.cpu.flags import Limits
@@ -23,19 +24,8 @@ FRAMES, LONG, SHORT = 200, 36, 140
 
 
 def hits(client: Client, cell: Cell) -> None:
-    """Hits and log-probabilities of a prompt repeated, continued, left half-way and answered."""
-    prompt, longer = tokens(1, 200), tokens(1, 200) + tokens(2, 70)
-    forks = [tokens(5, 100) + tokens(10 + i, 150) for i in range(4)]
-    cold = [client.cold(ids) for ids in (prompt, longer, forks[3])]
-    client.flush()
-    warm = [client.generate(ids) for ids in (prompt, prompt, longer)]
-    wanted = [0, cell.repeat(200), cell.extend(200)]
-    assert [answer.cached for answer in warm] == wanted
-    client.flush()
-    forked = [client.generate(forks[i]) for i in (0, 1, 1, 2, 3)]
-    assert [answer.cached for answer in forked] == cell.forks(100, 250)
-    again = [warm[1], warm[2], forked[4]]
-    assert max(a.distance(b) for a, b in zip(cold, again, strict=True)) < TOLERANCE
+    """Hits and log-probabilities of what a user of the cache does."""
+    assert max(cold.distance(warm) for cold, warm in converse(client, cell)) < TOLERANCE
 
 
 def moved_by_kernels(client: Client) -> set[str]:

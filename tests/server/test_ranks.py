@@ -25,10 +25,11 @@ def options(log: Path, gib: str) -> list[str]:
 
 @pytest.mark.xdist_group("ranks")
 def test_two_ranks_decide_alike(tmp_path: Path) -> None:
-    """Concurrent requests against a small arena over two gloo ranks."""
+    """Concurrent requests against a small arena over two gloo ranks, by a policy that learns."""
     log = tmp_path / "decisions"
     trace = tmp_path / "trace.gz"
     more = [*options(log, "0.0009"), "--tp-size", "2", "--cachepawl-trace", str(trace)]
+    more += ["--cachepawl-policy", "joint"]  # which reads the requests' times, too
     with running(FAMILY, PAGE, tmp_path, limits=LIMITS, more=more, env=RANKS) as live:
         jobs = mixed_jobs(16, 1000)
         cold = [live.client.cold(*job) for job in jobs]

@@ -72,6 +72,7 @@ class Engine:
         self._rows += 1
         found = self._wait(key, prompt, answer)
         self.tiers.admitted(str(self._rows), found.lock.node)
+        cache.begin(self._rows, key, int(request.at * 1000))
         life = Life(cache, self.way, self._rows, key, answer, found.lock, found.usable)
         life.published_to = self.tiers.published
         life.prefill(self.scenario.chunk, found.branch)
@@ -99,9 +100,10 @@ class Engine:
                 return self._admitted(key, prompt, match, lock)
             cache.unlock(lock)
             cache.counters.admissions_refused += 1
-            if not self.running:
+            if self.running:
+                self._end_oldest()
+            elif not self.tiers.yield_room():
                 return self._without_prefix(key, prompt)
-            self._end_oldest()
 
     def _owed(self) -> int:
         return sum(life.owed for life in self.running)

@@ -7,6 +7,7 @@ one is another entry of `BOUNDS`.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import NamedTuple
 
 from cachepawl.offline.bounds import upper
@@ -78,6 +79,7 @@ def upper_bound(source: Source, scenario: Scenario) -> int:
 def clairvoyant(source: Source, scenario: Scenario) -> int:
     """What the scenario's own cache hits under a policy that knows the trace."""
     policy = Clairvoyant(_runs(source, scenario), _cost(scenario))
+    scenario = replace(scenario, host=0)
     measures = Measures(scenario.spec, scenario.budget)
     engine = Engine(scenario, measures, policy)
     engine.play(policy.watch(source.requests(), engine.cache.tree))

@@ -8,7 +8,7 @@ from typing import Literal
 
 from cachepawl.cache import HybridPrefixCache
 from cachepawl.errors import InputError
-from cachepawl.offline.replay.tiers import DeviceAlone, Tiers, WithHost
+from cachepawl.offline.replay.tiers import DeviceAlone, HostRules, Link, Tiers, WithHost
 from cachepawl.offline.replay.ways import Way, way_of
 from cachepawl.offload.writing import WRITE_POLICIES
 from cachepawl.policy import POLICIES
@@ -49,6 +49,11 @@ class Scenario:
     writing: str = "write_through"
     """When something is written to the host."""
 
+    @property
+    def label(self) -> str:
+        """What tells it from others of the same budget."""
+        return f"{self.policy} + {self.host / GIB:g} GiB host" if self.host else self.policy
+
     @cached_property
     def geometry(self) -> Geometry:
         """The arena.  ConfigError for a model that it cannot hold."""
@@ -85,6 +90,12 @@ class Scenario:
                 f"{geometry.frame_bytes} bytes, and one request of {self.spec.name} needs {needed} "
                 f"(padding, {slots} states, its KV); give at least {least:.3f}"
             )
+        if self.host and self.host < 2 * geometry.frame_bytes:
+            least = -(-2 * geometry.frame_bytes * 1000 // GIB) / 1000
+            raise InputError(
+                f"--host-gb {self.host / GIB:g}: less than two frames of {geometry.frame_bytes} "
+                f"bytes; give at least {least:.3f}, or 0 for no host"
+            )
 
     def make_tiers(self, cache: HybridPrefixCache) -> Tiers:
         """What is beside a cache on the device."""
@@ -93,9 +104,9 @@ class Scenario:
         return WithHost(
             cache,
             self.geometry.with_budget(self.host),
-            self.link,
-            POLICIES[self.policy](),
-            WRITE_POLICIES[self.writing](),
+            Link(self.geometry, self.link),
+            HostRules(POLICIES[self.policy](), WRITE_POLICIES[self.writing]()),
+            self.spec.prefill_flops,
         )
 
     def make_cache(self, policy: EvictionPolicy | None = None) -> HybridPrefixCache:

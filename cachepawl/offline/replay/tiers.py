@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from cachepawl.cache import HybridPrefixCache, Published
 from cachepawl.offload.load_backs import Load
@@ -18,6 +18,7 @@ from cachepawl.offload.tier import HostTier
 from cachepawl.offload.transfers import Direction, Order, Outcome
 from cachepawl.offload.writing.base import WritePolicy
 from cachepawl.policy.base import EvictionPolicy
+from cachepawl.pool.frames import UNLIMITED
 from cachepawl.pool.geometry import Geometry
 from cachepawl.tree import Match, Node
 from cachepawl.types import Key
@@ -34,6 +35,9 @@ class Tiers(Protocol):
 
     def match(self, request: str, key: Key, limit: int, fits: Fits) -> Match:
         """What the request may start from, after the load that it waited for."""
+
+    def yield_room(self) -> bool:
+        """Nothing runs and nothing fits: pin nothing on the device.  False if nothing was."""
 
     def admitted(self, request: str, node: Node) -> None:
         """It runs, from a node of the device that it has locked."""
@@ -53,6 +57,9 @@ class DeviceAlone:
 
     def match(self, request: str, key: Key, limit: int, fits: Fits) -> Match:
         return self._cache.match(key, limit)
+
+    def yield_room(self) -> bool:
+        return False
 
     def admitted(self, request: str, node: Node) -> None:
         pass
@@ -104,25 +111,42 @@ class Gains:
 
     tokens: int = 0
     """Prompt tokens that loads saved."""
+    flops: int = 0
+    """Of prefilling them."""
     seconds: float = 0.0
     """That requests waited for loads."""
 
 
+class HostRules(NamedTuple):
+    """What the host evicts first, and what is written to it when."""
+
+    policy: EvictionPolicy
+    writing: WritePolicy
+
+
 class WithHost:
-    """A host tier, and a link of so many bytes a second each way."""
+    """A host tier behind a link."""
 
     def __init__(
         self,
         cache: HybridPrefixCache,
         geometry: Geometry,
-        bytes_per_second: float,
-        policy: EvictionPolicy,
-        writing: WritePolicy,
+        link: Link,
+        rules: HostRules,
+        flops: Callable[[int], int],
     ) -> None:
-        self.link = Link(geometry, bytes_per_second)
+        """`geometry`: the host arena's.  `flops`: of prefilling a prompt of so many tokens."""
+        self.link = link
         self.gains = Gains()
-        options = TierOptions(headroom_frames=0)
-        self.tier = HostTier(cache, geometry, self.link, writing, policy=policy, options=options)
+        self._flops = flops
+        self.tier = HostTier(
+            cache,
+            geometry,
+            link,
+            rules.writing,
+            policy=rules.policy,
+            options=TierOptions(headroom_frames=0),
+        )
 
     def step(self, at: float, owed: int) -> None:
         link = self.link
@@ -145,8 +169,20 @@ class WithHost:
         link.now = ends
         tier.poll()
         again = tier.device.match(key, limit)
-        self.gains.tokens += again.usable_len - found.device.usable_len
+        before, after = found.device.usable_len, again.usable_len
+        self.gains.tokens += after - before
+        self.gains.flops += self._flops(after) - self._flops(before)
         return again
+
+    def yield_room(self) -> bool:
+        tier = self.tier
+        if not (len(tier.tickets) or tier.loads.holds):
+            return False
+        tier.yield_holds()
+        tier.writes.headroom = UNLIMITED
+        self.link.wait()
+        tier.poll()
+        return True
 
     def admitted(self, request: str, node: Node) -> None:
         self.tier.used(node)
@@ -163,6 +199,7 @@ class WithHost:
         return {
             **{name: stats[f"host_{name}"] for name in names},
             "loaded_prompt_tokens": self.gains.tokens,
+            "loaded_prompt_flops": self.gains.flops,
             "load_seconds": self.link.busy[Direction.LOAD_BACK],
             "write_seconds": self.link.busy[Direction.WRITE_BACK],
             "waited_seconds": self.gains.seconds,
