@@ -147,6 +147,13 @@ class LoadBacks:
         """Whether a load for the request is under way."""
         return request in self._waits
 
+    def pinned(self, request: str) -> int:
+        """Tokens of the request's prefix that are kept for it on the device already."""
+        ticket, receipt = self._waits.get(request), self.holds.get(request)
+        if ticket is not None:
+            return ticket.depth
+        return 0 if receipt is None else receipt.node.end
+
     def drop(self, request: str) -> None:
         """The request is admitted, or gives up.  Safe when it holds nothing.
 

@@ -39,18 +39,15 @@ class Loader:
         device = self._tier.device
         page = device.geometry.page_tokens
         tokens, states = running * max(page, ANSWER_AHEAD), 0
+        one_more = int(device.tree.has_states)
         for req in queue[:FIRST]:
-            tokens += len(req.origin_input_ids) + len(req.output_ids) + page - self._held(req)
-            states += device.states_per_request + int(device.tree.has_states)
-            if self._tier.waits(req.rid):
-                continue
-            if not device.fits(max(tokens, 0), states) or not self._load(req):
-                return
-
-    def _held(self, req: Any) -> int:
-        """Tokens of the request's prefix that its own hold pins already."""
-        receipt = self._tier.loads.holds.get(req.rid)
-        return 0 if receipt is None else receipt.node.end
+            whole = len(req.origin_input_ids) + len(req.output_ids) + page
+            states += device.states_per_request
+            if not self._tier.waits(req.rid):
+                wanted = tokens + whole - self._tier.loads.pinned(req.rid)
+                if not device.fits(wanted, states + one_more) or not self._load(req):
+                    return
+            tokens += whole - self._tier.loads.pinned(req.rid)
 
     def _load(self, req: Any) -> bool:
         """Begin what the host can add.  False when the device has no room for it."""
