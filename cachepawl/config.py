@@ -6,7 +6,14 @@ import os
 from collections.abc import Mapping
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from cachepawl.errors import ConfigError
 from cachepawl.offload.host_budget import parse_host_size
@@ -36,6 +43,8 @@ class Options(BaseModel):
     """When what is cached is copied to the host tier."""
     policy: Literal["lru", "joint"] = "lru"
     """A name of `cachepawl.policy.POLICIES`."""
+    policy_history: str | None = None
+    """Where a policy that learns keeps what it learned, from one start to the next."""
     check_level: Literal[0, 1, 2] = 0
     """0 no checks, 1 counters at every step, 2 everything at every step."""
     split_prefill: bool = True
@@ -78,6 +87,20 @@ class Options(BaseModel):
             parse_host_size(text)
         return text
 
+    @model_validator(mode="after")
+    def _history_fits(self) -> Options:
+        if self.policy_history is None:
+            return self
+        flag = f"--cachepawl-policy-history {self.policy_history}"
+        if self.policy != "joint":
+            raise ConfigError(f"{flag}: policy {self.policy} learns nothing; use joint, or drop it")
+        if self.trace is not None:
+            raise ConfigError(
+                f"{flag}: a recording has to begin with a policy that knows nothing, or it could "
+                f"not be run again; drop this or --cachepawl-trace"
+            )
+        return self
+
     @property
     def device_bytes(self) -> int | None:
         return None if self.device_gb is None else int(self.device_gb * 2**30)
@@ -105,6 +128,8 @@ def parse_options(text: str) -> Options:
 
 def _explain(error: ValidationError) -> ConfigError:
     first = error.errors()[0]
+    if isinstance(why := first.get("ctx", {}).get("error"), ConfigError):
+        return why  # of options that do not fit together
     field = ".".join(str(part) for part in first["loc"])
     flag = f"--cachepawl-{field.replace('_', '-')}" if field else ENVIRONMENT
     return ConfigError(f"{flag} {first.get('input')!r}: {first['msg']}")

@@ -12,6 +12,7 @@ from cachepawl.cli.common import PATH, emit, format_option, output_dir_option, p
 from cachepawl.errors import GateFailed
 from cachepawl.offline.recorded.first_look import is_recording
 from cachepawl.offline.replay.command import Wanted, sweep_of
+from cachepawl.offline.replay.explain import explain, explain_report
 from cachepawl.offline.replay.report import replay_report
 from cachepawl.offline.replay.source import Source, facts_of
 from cachepawl.offline.replay.sweep import run
@@ -100,6 +101,12 @@ COUNT = click.IntRange(min=1)
 )
 @click.option("--seed", type=int, default=Options().seed, show_default=True, help="Of the starts.")
 @click.option("--skip-bad-lines", is_flag=True, help="Leave out lines that cannot be read.")
+@click.option(
+    "--explain",
+    "number",
+    type=COUNT,
+    help="Tell of the request of this number what it hit, what it missed, and why that was gone.",
+)
 @click.option("--limit", type=COUNT, help="Requests to replay at most.")
 @click.option("--jobs", type=COUNT, help="Processes; default: one for each core.")
 @click.option(
@@ -118,6 +125,7 @@ def command(
     sharing: str,
     seed: int,
     skip_bad_lines: bool,
+    number: int | None,
     limit: int | None,
     jobs: int | None,
     output_format: str,
@@ -136,6 +144,9 @@ def command(
     source = Source(trace, trace_format, skip_bad_lines, limit, options)
     facts = facts_of(source)
     sweep = sweep_of(Wanted(**wanted), source, facts)
+    if number is not None:
+        told = [explain(scenario, source.requests(), number) for scenario in sweep.scenarios]
+        return emit(explain_report(told, number), output_format, output_dir)
     total = facts.requests * len(sweep.scenarios)
     with progress("replay", total) as tick:
         found = run(sweep, jobs or len(os.sched_getaffinity(0)), tick)

@@ -40,6 +40,10 @@ class EvictionPolicy:
         """
         raise NotImplementedError
 
+    def reason(self, tree: RadixTree, victim: Victim) -> str:
+        """Why a victim that it just named goes before its rivals, for people.  Read only."""
+        return ""
+
     # What it is told
 
     def serve(self, tree: RadixTree, token_bytes: float, state_bytes: float) -> None:

@@ -35,6 +35,16 @@ class Lru(EvictionPolicy):
             return Victim(leaf, "kv")
         return None if last is None else Victim(last, "state")
 
+    def reason(self, tree: RadixTree, victim: Victim) -> str:
+        """How long it was not used."""
+        return _idle(tree, victim)
+
+
+def _idle(tree: RadixTree, victim: Victim) -> str:
+    node = victim.node
+    stamp = node.state_stamp if victim.kind == "state" else node.kv_stamp
+    return f"unused for {tree.clock - stamp} uses" if stamp else "nothing could use it"
+
 
 def _tail(tree: RadixTree, kind: Kind) -> Victim | None:
     if kind == "kv":

@@ -29,6 +29,7 @@ from cachepawl_launch.host.parts import HostFaults, open_host
 from cachepawl_launch.host.steps import HostSteps
 from cachepawl_launch.marks import Marks
 from cachepawl_launch.movement import choose_movement
+from cachepawl_launch.policy import make_policy
 from cachepawl_launch.pools import ArenaHybridKVPool, ArenaMHAPool
 from cachepawl_launch.recorder import Recorder, records_here
 from cachepawl_launch.report import describe_cache, describe_host
@@ -76,7 +77,7 @@ class Assembly:
         self.cache = HybridPrefixCache(
             size.geometry,
             states_per_request=size.states_per_request,
-            policy=POLICIES[self.options.policy](),
+            policy=make_policy(self.options),
             page_cap=size.page_cap,
             state_cap=size.state_cap,
         )

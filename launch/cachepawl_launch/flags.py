@@ -48,6 +48,11 @@ def parser() -> argparse.ArgumentParser:
         help="eviction policy: lru, or joint, which learns reuse times and weighs bytes",
     )
     p.add_argument(
+        "--cachepawl-policy-history",
+        metavar="FILE",
+        help="with joint: keep what was learned in FILE, and begin with what is there",
+    )
+    p.add_argument(
         "--cachepawl-check-level",
         type=int,
         default=0,
@@ -176,6 +181,7 @@ def options_of(ours: argparse.Namespace) -> Options:
         host_corrupt=ours.cachepawl_host_corrupt,
         host_slow=ours.cachepawl_host_slow,
         policy=ours.cachepawl_policy,
+        policy_history=_absolute(ours.cachepawl_policy_history),
         check_level=ours.cachepawl_check_level,
         split_prefill=not ours.cachepawl_no_split_prefill,
         answer_interval=_interval(ours.cachepawl_answer_interval),

@@ -169,3 +169,26 @@ def test_a_recording_on_other_bytes(recording: Path, capsys: pytest.CaptureFixtu
     assert main(["replay", str(recording), *MODEL, "--device-gb", "1",
                  "--trace-format", "mooncake"]) == 2  # fmt: skip
     assert "looks like cachepawl, not mooncake" in capsys.readouterr().err
+
+
+def test_one_request_is_explained(trace: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Hit and misses are the prompt, and what was evicted names the decision that did it."""
+    words = ["replay", trace, *MODEL, "--device-gb", "0.8", "--compare", "joint"]
+    causes = 0
+    for number in range(25, 41, 3):
+        assert main([*words, "--explain", str(number), "--format", "json"]) == 0
+        told = json.loads(capsys.readouterr().out)
+        assert [one["policy"] for one in told["scenarios"]] == ["lru", "joint"]
+        for one in told["scenarios"]:
+            missed = sum(miss["tokens"] for miss in one["missed"])
+            assert one["hit_tokens"] + missed == told["prompt_tokens"]
+            for miss in one["missed"]:
+                assert (miss["decision"] is not None) == (miss["age"] is not None)
+                if miss["decision"] is not None:
+                    causes += 1
+                    assert miss["by"] == one["policy"]
+                    assert miss["decision"]["request"] < number
+                    assert miss["decision"]["why"]
+    assert causes
+    assert main([*words, "--explain", "41"]) == 2
+    assert "the trace has 40 requests" in capsys.readouterr().err

@@ -84,7 +84,7 @@ def _carried(policy: Joint, site: Site) -> Iterator[str]:
 
 def _tables(policy: Joint) -> Iterator[str]:
     counted: dict[tuple[int, ...], tuple[list[int], list[int]]] = {}
-    for spell in policy.spells.remembered():
+    for spell in policy.spells.remembered(policy.now):
         if spell.ended and spell.level != level_of(spell.age):
             yield f"a spell of {spell.age} ms ended in level {spell.level}"
         table: Table | None = spell.table

@@ -37,23 +37,23 @@ class Classes:
         """The table of a site with so many uses so far."""
         uses = min(uses, MOST_USES)
         turn = turn_class(traits.turn)
-        coarse = (uses, traits.kind, turn)
         depth = place_in(DEPTHS, traits.depth)
         if uses:
-            return self._table((*coarse, depth), coarse)
+            return self.known((uses, traits.kind, turn, depth))
         gap = 0 if traits.gap is None else 1 + place_in(GAPS, traits.gap // 1000)
-        return self._table((*coarse, depth, gap), coarse)
+        return self.known((uses, traits.kind, turn, depth, gap))
 
-    def _table(self, key: tuple[int, ...], coarse: tuple[int, ...]) -> Table:
+    def known(self, key: tuple[int, ...]) -> Table:
+        """The table of a class: uses, kind, turn, depth and, unless it was used, the gap.
+
+        It leans on that of uses, kind and turn, that one on uses and kind, and that on all.
+        """
         table = self.tables.get(key)
         if table is None:
-            parent = self.tables[()]
-            for cut in (2, 3):
-                known = self.tables.get(coarse[:cut])
-                if known is None:
-                    known = self.tables[coarse[:cut]] = Table(coarse[:cut], parent)
-                parent = known
-            table = self.tables[key] = Table(key, parent)
+            table = self.tables[()]
+            for cut in (2, 3, len(key)):
+                parent, part = table, key[:cut]
+                table = self.tables.get(part) or self.tables.setdefault(part, Table(part, parent))
         return table
 
 

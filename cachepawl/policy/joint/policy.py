@@ -10,10 +10,14 @@ and the unit with the lowest score goes.  Its sites go on to the next shallower 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from cachepawl.policy.base import EvictionPolicy, Facts, Kind, Victim
 from cachepawl.policy.joint.checks import violations
 from cachepawl.policy.joint.classes import ANSWER, BRANCH, END, Classes, Traits
+from cachepawl.policy.joint.history import OldSpell
 from cachepawl.policy.joint.ranks import Queue, rank_of
+from cachepawl.policy.joint.reasons import why
 from cachepawl.policy.joint.sites import MARK_BYTES, STRIDE, Site, Sites, Walk, marks_of
 from cachepawl.policy.joint.spells import Spells
 from cachepawl.policy.joint.units import Bytes, Unit, above, frees_kv, is_unit, saving
@@ -21,7 +25,7 @@ from cachepawl.policy.lru import LRU
 from cachepawl.tree import Node, RadixTree
 from cachepawl.types import TOKEN_BYTES, Key
 
-MOST_ADVANCES = 256
+MOST_ADVANCES = 64
 """Levels of age entered in one step."""
 MOST_LOOKS = 16
 """Units that are looked at again to find one victim."""
@@ -39,7 +43,17 @@ class Joint(EvictionPolicy):
 
     def __init__(self) -> None:
         self.cost = Bytes(1.0, 1.0)
+        self._old: list[OldSpell] = []
         self._fresh()
+
+    def remember(self, spells: list[OldSpell]) -> None:
+        """Know what an earlier run learned; before the first request, and after every reset."""
+        self._old = spells
+        self._fresh()
+
+    def learned(self) -> Iterator[OldSpell]:
+        """What it knows at this moment, for a later run; oldest first.  May be read anywhere."""
+        return _old_spells(self.spells.copy(), self.now)
 
     def _fresh(self) -> None:
         self.now = 0
@@ -54,6 +68,8 @@ class Joint(EvictionPolicy):
         self.rows: dict[int, Site] = {}
         """Where the prompts of running requests end."""
         self._beside: Node | None = None
+        for spell in self._old:
+            self.spells.add_old(self.classes.known(spell.key), spell.age, spell.ended)
 
     # What it is told
 
@@ -238,6 +254,12 @@ class Joint(EvictionPolicy):
             return Victim(unit.node, "state")
         return Victim(unit.node, "kv")
 
+    def reason(self, tree: RadixTree, victim: Victim) -> str:
+        unit = self.units.get(victim.node)
+        if unit is None:
+            return LRU.reason(tree, victim)
+        return why(self, unit)
+
     def _lowest(self, tree: RadixTree, kind: Kind | None) -> Unit | None:
         """The first of the queues that can go and stands where it should."""
         looks = 0
@@ -296,10 +318,9 @@ class Joint(EvictionPolicy):
             self._dequeue(unit)
         unit.leaf = leaf
         unit.saving = saving(tree, node, self.cost)
-        unit.score = -1.0
         if possible:
             if unit.rank < 0:
-                unit.score = sum(map(_worth, unit.sites)) * unit.saving
+                unit.score = _score_of(unit)
                 unit.rank = rank_of(unit.score)
                 (self.leaves if leaf else self.inner).add(unit, unit.rank)
             else:
@@ -309,8 +330,11 @@ class Joint(EvictionPolicy):
         """Its sites changed: move it in its queue."""
         if unit.rank < 0:
             return
-        unit.score = sum(map(_worth, unit.sites)) * unit.saving
-        rank = rank_of(unit.score)
+        score = _score_of(unit)
+        if score == unit.score:
+            return
+        unit.score = score
+        rank = rank_of(score)
         if rank != unit.rank:
             queue = self.leaves if unit.leaf else self.inner
             queue.remove(unit, unit.rank)
@@ -339,6 +363,19 @@ class Joint(EvictionPolicy):
                 break
 
 
+def _score_of(unit: Unit) -> float:
+    uses = 0.0
+    for site in unit.sites:
+        assert site.table is not None
+        uses += site.table.index(site.level)
+    return uses * unit.saving
+
+
 def _worth(site: Site) -> float:
     assert site.table is not None
     return site.table.index(site.level)
+
+
+def _old_spells(spells: Spells[Site], now: int) -> Iterator[OldSpell]:
+    for spell in spells.remembered(now):
+        yield OldSpell(spell.table.key, spell.age, spell.ended)

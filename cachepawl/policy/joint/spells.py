@@ -17,6 +17,8 @@ from cachepawl.policy.joint.survival import Table
 Owner = TypeVar("Owner")
 MOST_SPELLS = 1 << 16
 """Spells remembered."""
+OPEN, ENDED, CENSORED = 1, 2, 3
+"""How a spell is: it goes on, it ended with a use, nobody will know."""
 NONE = -1
 """The number of no spell."""
 
@@ -29,7 +31,7 @@ class Spell(NamedTuple):
     """Reached so far, or in which it ended."""
     ended: bool
     age: int
-    """Milliseconds at its end, if it ended."""
+    """Milliseconds, at its end if it ended."""
 
 
 class Spells(Generic[Owner]):
@@ -45,7 +47,7 @@ class Spells(Generic[Owner]):
         self._starts = array("q", bytes(8 * most))
         self._levels = bytearray(most)
         """The level that each has reached."""
-        self._open = bytearray(most)
+        self._states = bytearray(most)
         self._tables: list[Table | None] = [None] * most
         self._owners: list[Owner | None] = [None] * most
         self._entering = [0] * LEVELS
@@ -60,13 +62,25 @@ class Spells(Generic[Owner]):
         self._owners[number % self.most] = owner
         return number
 
+    def add_old(self, table: Table, age: int, ended: bool) -> None:
+        """A spell of an earlier run, before any of this one: it has no owner and is over."""
+        at = self._add(table, 0) % self.most
+        level = level_of(age)
+        for passed in range(1, level + 1):
+            table.note_reached(passed)
+        if ended:
+            table.note_ended(level)
+        self._levels[at] = level
+        self._ages[at] = age
+        self._states[at] = ENDED if ended else CENSORED
+
     def end(self, number: int, now: int) -> None:
         """The spell ends with a use.  Nothing for one that is forgotten or over."""
         if number < self.first:
             return
         at = number % self.most
         table = self._tables[at]
-        if table is None or not self._open[at]:
+        if table is None or self._states[at] != OPEN:
             return
         self._ages[at] = age = now - self._starts[at]
         level = level_of(age)
@@ -74,7 +88,7 @@ class Spells(Generic[Owner]):
             table.note_reached(passed)
         table.note_ended(level)
         self._levels[at] = level
-        self._open[at] = 0
+        self._states[at] = ENDED
         self._owners[at] = None
 
     def disown(self, number: int) -> None:
@@ -84,11 +98,11 @@ class Spells(Generic[Owner]):
 
     def void(self, number: int) -> None:
         """Nothing is to be learned from a spell, for nobody saw whether it ended."""
-        if number < self.first or not self._open[number % self.most]:
+        if number < self.first or self._states[number % self.most] != OPEN:
             return
         at = number % self.most
         self._withdraw(at)
-        self._open[at] = 0
+        self._states[at] = CENSORED
         self._tables[at] = self._owners[at] = None
 
     def advance(self, now: int, most: int) -> list[tuple[Owner, int]]:
@@ -106,7 +120,7 @@ class Spells(Generic[Owner]):
                     break
                 number += 1
                 most -= 1
-                if self._open[at] and self._levels[at] < level:
+                if self._states[at] == OPEN and self._levels[at] < level:
                     table, owner = self._tables[at], self._owners[at]
                     assert table is not None
                     table.note_reached(level)
@@ -116,13 +130,23 @@ class Spells(Generic[Owner]):
             self._entering[level] = number
         return out
 
-    def remembered(self) -> Iterator[Spell]:
+    def copy(self) -> Spells[Owner]:
+        """As it is now, for another thread to read.  A few memory copies."""
+        other: Spells[Owner] = Spells.__new__(Spells)
+        other.most, other.first, other.count = self.most, self.first, self.count
+        other._ages, other._starts = self._ages[:], self._starts[:]
+        other._levels, other._states = self._levels[:], self._states[:]
+        other._tables, other._owners = self._tables[:], []
+        return other
+
+    def remembered(self, now: int) -> Iterator[Spell]:
         """All of them, oldest first."""
         for number in range(self.first, self.count):
             at = number % self.most
-            table, ended = self._tables[at], not self._open[at]
+            table, state = self._tables[at], self._states[at]
             if table is not None:
-                yield Spell(table, self._levels[at], ended, self._ages[at] if ended else 0)
+                age = now - self._starts[at] if state == OPEN else self._ages[at]
+                yield Spell(table, self._levels[at], state == ENDED, age)
 
     def _add(self, table: Table, start: int) -> int:
         if self.count - self.first == self.most:
@@ -131,7 +155,7 @@ class Spells(Generic[Owner]):
         self.count += 1
         self._starts[at] = start
         self._levels[at] = 0
-        self._open[at] = 1
+        self._states[at] = OPEN
         self._tables[at] = table
         table.note_reached(0)
         return number
@@ -149,5 +173,5 @@ class Spells(Generic[Owner]):
         assert table is not None
         for passed in range(level + 1):
             table.note_reached(passed, -1)
-        if not self._open[at]:
+        if self._states[at] == ENDED:
             table.note_ended(level, -1)

@@ -17,8 +17,8 @@ COARSER_WEIGHT = 8.0
 """Spells that the coarser class's chance is worth."""
 MOST = 0.999
 """No chance is higher, so that something always survives."""
-STALE = 16
-"""A table is worked out again when so many parts of what it knows is 1 part new."""
+STALE = 4
+"""A table is worked out again when a part in so many of what it knows is new."""
 
 
 class Table:
@@ -99,28 +99,17 @@ def hazard_of(
 def index_of(hazard: list[float]) -> list[float]:
     """The best ratio of uses to time from each level's beginning on.
 
-    With all uses F and all time L from birth up to each level's end, the ratio from a level
-    on is a slope between two points (L, F), for survival up to there cancels; the best one is
-    the tangent to the upper hull of the points to the right.  O(levels).
+    From the last level back: a level that is a worse bargain than the stretch behind it takes
+    that stretch along, so stretches get worse from each to the next.  O(levels).
     """
-    times, uses = [0.0], [0.0]
-    alive = 1.0
-    for chance, width in zip(hazard, WIDTHS, strict=True):
-        times.append(times[-1] + alive * (1 - chance / 2) * width)
-        uses.append(uses[-1] + alive * chance)
-        alive *= 1 - chance
     index = [0.0] * len(hazard)
-    hull = [len(hazard)]
+    stretches: list[tuple[float, float, float]] = []
     for level in range(len(hazard) - 1, -1, -1):
-        time, use = times[level], uses[level]
-        best = (uses[hull[-1]] - use) / (times[hull[-1]] - time)
-        while len(hull) > 1:
-            further = hull[-2]
-            slope = (uses[further] - use) / (times[further] - time)
-            if slope < best:
-                break
-            best = slope
-            hull.pop()
-        index[level] = best
-        hull.append(level)
+        chance = hazard[level]
+        uses, time, alive = chance, (1 - chance / 2) * WIDTHS[level], 1 - chance
+        while stretches and stretches[-1][0] * time > uses * stretches[-1][1]:
+            more, longer, left = stretches.pop()
+            uses, time, alive = uses + alive * more, time + alive * longer, alive * left
+        index[level] = uses / time
+        stretches.append((uses, time, alive))
     return index
