@@ -27,7 +27,7 @@ def violations(tier: HostTier, level: int) -> list[str]:
 def _counts(tier: HostTier) -> list[str]:
     tickets = tier.tickets
     rows = {ticket.target.row for ticket in tickets.under_way[WRITE]}
-    mine = {ticket.target.row for ticket in tickets.under_way[LOAD]}
+    mine = {t.target.row for t in tickets.under_way[LOAD] if t.rider is None}
     pairs: dict[str, tuple[object, object]] = {
         "rows of the host": (set(tier.host.refs.rows), rows),
         "private rows of the device": ({row for row in tier.device.refs.rows if row < 0}, mine),

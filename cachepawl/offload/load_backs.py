@@ -6,14 +6,20 @@
     at the end: the row is published, or given back
 
 Whoever waits holds what was loaded until it is admitted or gives up.
+
+One request may *ride*: run before the load has ended, where its forward waits for the bytes
+layer by layer.  The row is the request's then.  It publishes nothing of its own until the
+load has; if the load fails it has to end.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from enum import Enum, auto
+from typing import NamedTuple
 
 from cachepawl.cache import HybridPrefixCache
+from cachepawl.errors import ArgumentError
 from cachepawl.offload.copies import Copies
 from cachepawl.offload.matching import TierMatch
 from cachepawl.offload.options import TierCounters
@@ -34,6 +40,18 @@ class Load(Enum):
     """The host has nothing to add."""
     REFUSED = auto()
     """The device has no room."""
+
+
+class Ride(NamedTuple):
+    """A load has ended that a request was running on."""
+
+    request: str
+    row: int
+    error: str | None
+    """None: what was loaded is published, and held for the request.  Otherwise the request must
+    end, and publish nothing."""
+    replaced: bool
+    """The row's pages changed, for the tree had the same: its device row has to be rewritten."""
 
 
 def nothing_to_prepare() -> None:
@@ -61,6 +79,8 @@ class LoadBacks:
         self._under_way: dict[tuple[Node, int], Ticket] = {}
         """By the host's node and the depth; without states that may be inside its edge."""
         self._waits: dict[str, Ticket] = {}
+        self._rides: dict[str, Ticket] = {}
+        self._ended: list[Ride] = []
         self.holds: dict[str, Lock] = {}
         """What was loaded for requests that are not admitted yet."""
 
@@ -127,7 +147,10 @@ class LoadBacks:
         device = self.device
         del self._under_way[ticket.source.node, ticket.depth]
         device.frames.let_go(ticket.copy.pages_to)
-        node = close_target(device, ticket, error)
+        if ticket.rider is None:
+            node = close_target(device, ticket, error)
+        else:
+            node = self._end_ride(ticket, ticket.rider, error)
         if node is None:
             self.counters.loads_failed += 1
         else:
@@ -140,6 +163,60 @@ class LoadBacks:
             if node is not None:
                 self.holds[request] = device.lock(node)
         self.host.unlock(ticket.source.receipt)
+
+    # -- who rides ------------------------------------------------------------------------
+
+    def ride(self, request: str, row: int) -> int | None:
+        """The request runs as `row` on what it waits for; returns the slot of the loaded state.
+
+        Others may go on waiting for the same load.  ArgumentError if the request waits for
+        nothing, or if another one rides already.
+        """
+        ticket = self._waits.get(request)
+        if ticket is None or ticket.rider is not None:
+            why = "waits for no load" if ticket is None else f"cannot: {ticket.rider} does"
+            raise ArgumentError(f"request {request!r} {why}; only a load under way is ridden, once")
+        self.device.refs.rename(ticket.target.row, row)
+        self.drop(request)
+        ticket.rider, ticket.target = request, ticket.target._replace(row=row)
+        self._rides[request] = ticket
+        return ticket.target.slot
+
+    def rides(self, request: str) -> bool:
+        """Whether the request runs on a load under way: it can neither publish nor release."""
+        return request in self._rides
+
+    def get_off(self, request: str) -> None:
+        """The riding request ends: its row, and all in it, is the load's again.
+
+        What it computed is given back; its slots are its own to free.
+        """
+        ticket = self._rides.pop(request)
+        refs, row = self.device.refs, ticket.target.row
+        refs.cut(row, ticket.depth // self.device.geometry.page_tokens)
+        refs.rename(row, -ticket.number)
+        ticket.rider, ticket.target = None, ticket.target._replace(row=-ticket.number)
+
+    def take_ended(self) -> list[Ride]:
+        """Rides that have ended since the last call."""
+        ended, self._ended = self._ended, []
+        return ended
+
+    def _end_ride(self, ticket: Ticket, rider: str, error: str | None) -> Node | None:
+        device = self.device
+        row, _, receipt, slot = ticket.target
+        del self._rides[rider]
+        node, replaced, taken = None, False, False
+        if error is None:
+            node, replaced, taken = device.publish(row, ticket.key, ticket.depth, slot)
+            self.holds[rider] = device.lock(node)
+            device.unlock_unused(receipt)
+        else:
+            self.holds[rider] = receipt  # of the path that its row begins on
+        if slot is not None and not taken:
+            device.free_states((slot,))
+        self._ended.append(Ride(rider, row, error, replaced))
+        return node
 
     # -- who waits ------------------------------------------------------------------------
 
@@ -167,6 +244,8 @@ class LoadBacks:
             self.device.unlock(receipt)
 
     def drop_all(self) -> None:
-        """Nobody waits or holds anything."""
+        """Nobody waits or holds anything, but for those that rode and have not been told yet."""
+        riders = {ride.request for ride in self._ended}
         for request in [*self._waits, *self.holds]:
-            self.drop(request)
+            if request not in riders:
+                self.drop(request)

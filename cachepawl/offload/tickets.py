@@ -67,6 +67,8 @@ class Ticket:
     """Last use of the victim when it was chosen."""
     claims: list[str] = field(default_factory=list)
     """Requests that wait for it."""
+    rider: str | None = None
+    """The request that runs on it already: the target row is the request's."""
 
 
 class Tickets:

@@ -19,7 +19,7 @@ from cachepawl.cache import HybridPrefixCache, Published
 from cachepawl.errors import ConfigError, InvariantError
 from cachepawl.offload.checks import violations
 from cachepawl.offload.copies import Copies
-from cachepawl.offload.load_backs import Load, LoadBacks
+from cachepawl.offload.load_backs import Load, LoadBacks, Ride
 from cachepawl.offload.matching import TierMatch, add_host, alone
 from cachepawl.offload.options import TierCounters, TierOptions
 from cachepawl.offload.retracted import Retracted
@@ -124,6 +124,24 @@ class HostTier:
     def waits(self, request: str) -> bool:
         """Whether a load for the request is under way."""
         return self.loads.waits(request)
+
+    def ride(self, request: str, row: int) -> int | None:
+        """A request that waits runs at once, as `row`: its forward waits for the bytes.
+
+        The row begins with what is loaded; the returned slot will hold the state at its end, to
+        be copied by that forward, which is launched before the next `poll`.  Until `rides_ended`
+        names it the request may grow, and may not publish or release; see `get_off`.
+        """
+        return self.loads.ride(request, row)
+
+    def get_off(self, request: str) -> None:
+        """A riding request ends early; its row is no longer its own, and neither released nor
+        closed by it.  The load goes on."""
+        self.loads.get_off(request)
+
+    def rides_ended(self) -> list[Ride]:
+        """Rides that `poll` has ended since the last call."""
+        return self.loads.take_ended()
 
     def settle(self, request: str) -> None:
         """The request is admitted, or gone for good: nothing is kept for it any more."""

@@ -331,3 +331,86 @@ def test_has_copy() -> None:
 def test_defaults_are_sane() -> None:
     options = TierOptions()
     assert options.write_bytes_beside_loads <= options.write_bytes
+
+
+def riding() -> Rig:
+    """Request r runs as row 77 on what is being loaded for it."""
+    rig = stored(C)
+    rig.load("r", C + "x")
+    slot = rig.tier.ride("r", 77)
+    assert slot == rig.moving.under_way[0].copy.states_to[0]
+    rig.cache.allocate(77, len(C) + 2 * PAGE)
+    rig.check()
+    return rig
+
+
+def test_a_ride_is_published_when_its_load_is_acknowledged() -> None:
+    rig = riding()
+    rig.load("s", C + "y")
+    assert len(rig.moving.under_way) == 1
+    with pytest.raises(ArgumentError, match="'s' cannot: r does"):
+        rig.tier.ride("s", 78)
+    assert rig.on_device(C) == 0
+    rig.moving.end(0)
+    rig.tier.poll()
+    rig.check()
+    assert rig.tier.rides_ended() == [("r", 77, None, False)]
+    assert rig.tier.rides_ended() == []
+    rig.evict_device()
+    assert rig.on_device(C) == len(C)
+    assert rig.cache.refs.rows[77].shared == len(C) // PAGE
+    rig.cache.release(77, len(C), len(C) + 2 * PAGE)
+    rig.cache.close_row(77)
+    for request in "rs":
+        rig.tier.settle(request)
+    rig.evict_device()
+    rig.check()
+    assert rig.cache.frames.free_frames == rig.cache.geometry.usable_frames
+
+
+def test_a_ride_whose_load_fails_ends() -> None:
+    rig = riding()
+    rig.moving.end(0, "broken")
+    rig.tier.poll()
+    rig.check()
+    assert rig.tier.rides_ended() == [("r", 77, "broken", False)]
+    assert rig.on_device(C) == 0
+    rig.cache.release(77, 0, len(C) + 2 * PAGE)
+    rig.cache.close_row(77)
+    rig.tier.settle("r")
+    rig.check()
+    assert rig.cache.frames.free_frames == rig.cache.geometry.usable_frames
+
+
+def test_who_gets_off_leaves_the_load_going_on() -> None:
+    rig = riding()
+    used = rig.cache.frames.kv_pages
+    rig.tier.get_off("r")
+    rig.check()
+    assert rig.cache.frames.kv_pages == used - 2
+    rig.moving.end(0)
+    rig.tier.poll()
+    rig.check()
+    assert rig.tier.rides_ended() == []
+    assert rig.on_device(C) == len(C)
+    rig.evict_device()
+    assert rig.cache.frames.free_frames == rig.cache.geometry.usable_frames
+
+
+def test_a_ride_meets_what_was_computed_meanwhile() -> None:
+    rig = riding()
+    rig.run(C)
+    rig.moving.end(0)
+    rig.tier.poll()
+    rig.check()
+    assert rig.tier.rides_ended() == [("r", 77, None, True)]
+    first = rig.cache.refs.pages(77, 0, len(C) // PAGE)
+    assert first == rig.cache.tree.path_pages(rig.node(C))
+
+
+def test_no_reset_under_a_ride() -> None:
+    rig = riding()
+    with pytest.raises(LockError):
+        rig.tier.reset()
+    assert len(rig.tier.tickets) == 1
+    rig.check()
