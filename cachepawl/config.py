@@ -27,6 +27,8 @@ class Options(BaseModel):
     device_gb: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     """The arena's bytes in GiB, exactly; None takes what --mem-fraction-static leaves."""
     policy: Literal["lru"] = "lru"
+    checkpoint_dtype: Literal["auto", "int8", "fp8"] = "auto"
+    """How states kept for reuse are stored: as they are, or compressed."""
     check_level: Literal[0, 1, 2] = 0
     """0 no checks, 1 counters at every step, 2 everything at every step."""
     split_prefill: bool = True

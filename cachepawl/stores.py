@@ -28,6 +28,12 @@ class StateStore(Protocol):
     def evictable_frames(self) -> int:
         """Frames of states that eviction alone would empty."""
 
+    def frames_held(self) -> int:
+        """Frames that hold states of the tree."""
+
+    def frame_of(self, state: int) -> int:
+        """The frame that a state of the tree lies in."""
+
     def took(self, state: int, node: Node) -> int:
         """The tree took a state to a node; returns the slots that its request gave away."""
 
@@ -60,6 +66,12 @@ class SlotStore:
 
     def evictable_frames(self) -> int:
         return self._tree.state_evictable
+
+    def frames_held(self) -> int:
+        return self._tree.state_evictable + self._tree.state_protected
+
+    def frame_of(self, state: int) -> int:
+        return state
 
     def took(self, state: int, node: Node) -> int:
         return 1
@@ -118,6 +130,12 @@ class CheckpointStore:
         self.slots.free((checkpoint,))
         self._loose.discard(checkpoint)
 
+    def frames_held(self) -> int:
+        return self.slots.num_frames
+
+    def frame_of(self, state: int) -> int:
+        return self.slots.frame_of(state)
+
     def took(self, state: int, node: Node) -> int:
         self._loose.discard(state)
         self._owner[state] = node
@@ -128,28 +146,19 @@ class CheckpointStore:
         for state in states:
             del self._owner[state]
 
-    def pinned_frames(self) -> set[int]:
-        """Frames with a checkpoint that eviction cannot free.
-
-        Found from the open receipts and from what is not published yet: work in flight, never
-        the size of the cache.
-        """
-        frame_of = self.slots.frame_of
-        pinned = {frame_of(one) for one in self._loose}
-        if self._tree.state_protected:
-            for receipt in self._tree.open_locks:
-                if receipt.keeps_state and (state := receipt.node.state) is not None:
-                    pinned.add(frame_of(state))
-        return pinned
-
     def evictable_frames(self) -> int:
-        return self.slots.num_frames - len(self.pinned_frames())
+        """All but as many as the locked ones fill once they are packed.
+
+        Those not published yet may each keep a frame: their ids are out of our hands.
+        """
+        packed = -(-self._tree.state_protected // self.slots.per_frame)
+        return max(0, self.slots.num_frames - packed - len(self._loose))
 
     def pack(self) -> bool:
-        """The bytes are moved by `carry`; locked checkpoints stay where they are."""
+        """The bytes are moved by `carry`.  Locked checkpoints move too: only nodes name them."""
         if self.slots.open < self.slots.per_frame:
             return False
-        moves = self.slots.start_pack(self.pinned_frames())
+        moves = self.slots.start_pack({self.slots.frame_of(one) for one in self._loose})
         if not moves:
             return False
         for source, target in moves:

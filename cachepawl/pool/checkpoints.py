@@ -90,16 +90,16 @@ class CheckpointSlots:
             self.count -= 1
             self._vacate(one)
 
-    def start_pack(self, pinned: Set[int]) -> list[CheckpointMove]:
+    def start_pack(self, kept: Set[int]) -> list[CheckpointMove]:
         """Take places in other frames for all checkpoints of the emptiest one.
 
-        Both places of each are in use: copy, then `finish_pack`.  Frames in `pinned` are not
+        Both places of each are in use: copy, then `finish_pack`.  Frames in `kept` are not
         emptied, but filled.  Nothing, and no change, when the others have too few places.
         """
         if self.open < self.per_frame:  # with a frame gone, so many of its places must be left
             return []
         for _, frame in reversed(self._open):
-            if frame not in pinned:
+            if frame not in kept:
                 return self._empty(frame)
         return []
 

@@ -29,6 +29,12 @@ def parser() -> argparse.ArgumentParser:
     )
     p.add_argument("--cachepawl-policy", default="lru", metavar="NAME", help="eviction policy: lru")
     p.add_argument(
+        "--cachepawl-checkpoint-dtype",
+        default="auto",
+        metavar="TYPE",
+        help="how states kept for reuse are stored: auto (exactly as they are), int8 or fp8",
+    )
+    p.add_argument(
         "--cachepawl-check-level",
         type=int,
         default=0,
@@ -117,6 +123,7 @@ def options_of(ours: argparse.Namespace) -> Options:
     return make_options(
         device_gb=ours.cachepawl_device_gb,
         policy=ours.cachepawl_policy,
+        checkpoint_dtype=ours.cachepawl_checkpoint_dtype,
         check_level=ours.cachepawl_check_level,
         split_prefill=not ours.cachepawl_no_split_prefill,
         map=ours.cachepawl_map,

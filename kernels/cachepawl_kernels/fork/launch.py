@@ -14,7 +14,7 @@ from cachepawl_kernels.arguments import (
     check_same_device,
     check_same_length,
 )
-from cachepawl_kernels.extents import check_reads_apart, check_writes_apart, cut
+from cachepawl_kernels.extents import check_extents, check_reads_apart, check_writes_apart, cut
 from cachepawl_kernels.fork.kernel import fork_pieces
 from cachepawl_kernels.fork.layout import (
     ELEMENTS_UNIT,
@@ -65,18 +65,63 @@ def fork_states(
     On the current stream, one launch, no synchronisation; n = 0 launches nothing.  Host cost
     O(n log n + pieces of 8192 elements); 48 bytes go up a piece.  KernelArgumentError otherwise.
     """
+    _check_sides(dst, dst_layout, src, src_layout)
+    _check_slots("dst_slots", dst_slots, dst_layout, dst)
+    _check_slots("src_slots", src_slots, src_layout, src)
+    check_same_length(dst_slots=dst_slots, src_slots=src_slots)
+    to, came = dst_slots * dst_layout.stride, src_slots * src_layout.stride
+    _fork(_End(dst, dst_layout, to), _End(src, src_layout, came), tile)
+
+
+def fork_states_at(
+    dst: torch.Tensor,
+    dst_layout: StateLayout,
+    dst_starts: torch.Tensor,
+    src: torch.Tensor,
+    src_layout: StateLayout,
+    src_starts: torch.Tensor,
+    *,
+    tile: ForkTile = ForkTile(),  # noqa: B008 - immutable
+) -> None:
+    """As `fork_states`, for states that lie anywhere: several in a frame, say.
+
+    Starts are `(n,)` int64 host tensors of bytes, multiples of 16; strides are not looked at.
+    """
+    _check_sides(dst, dst_layout, src, src_layout)
+    for name, arena, layout, starts in (
+        ("dst", dst, dst_layout, dst_starts),
+        ("src", src, src_layout, src_starts),
+    ):
+        check_extents(f"{name}_starts:", arena, starts, torch.full_like(starts, layout.end))
+    check_same_length(dst_starts=dst_starts, src_starts=src_starts)
+    _fork(_End(dst, dst_layout, dst_starts), _End(src, src_layout, src_starts), tile)
+
+
+class _End(NamedTuple):
+    """One side of a fork: states of a layout, by the bytes where they start."""
+
+    arena: torch.Tensor
+    layout: StateLayout
+    starts: torch.Tensor
+
+
+def _check_sides(
+    dst: torch.Tensor, dst_layout: StateLayout, src: torch.Tensor, src_layout: StateLayout
+) -> None:
     check_arena("dst", dst)
     check_arena("src", src)
     check_same_device("dst", dst, "src", src)
     check_state_layout("dst_layout", dst_layout)
     check_state_layout("src_layout", src_layout)
     check_same_parts(dst_layout, src_layout)
-    _check_slots("dst_slots", dst_slots, dst_layout, dst)
-    _check_slots("src_slots", src_slots, src_layout, src)
-    check_same_length(dst_slots=dst_slots, src_slots=src_slots)
-    if dst_slots.numel() == 0:
+
+
+def _fork(to_end: _End, came_end: _End, tile: ForkTile) -> None:
+    """Both ends are checked, but not against each other."""
+    dst, dst_layout, to = to_end
+    src, src_layout, came = came_end
+    if to.numel() == 0:
         return
-    to, came = dst_slots * dst_layout.stride, src_slots * src_layout.stride
     written = check_writes_apart(dst.data_ptr() + to, torch.full_like(to, dst_layout.end))
     check_reads_apart(written, src.data_ptr() + came, torch.full_like(came, src_layout.end))
     steps = [
