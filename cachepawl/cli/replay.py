@@ -18,6 +18,7 @@ from cachepawl.offline.replay.sweep import run
 from cachepawl.offline.traces.claude_code import Sharing
 from cachepawl.offline.traces.formats import FORMATS, RECORDING, Options
 from cachepawl.policy import POLICIES
+from cachepawl.pool.checkpoint_shape import CHECKPOINT_DTYPES
 
 COUNT = click.IntRange(min=1)
 
@@ -54,6 +55,13 @@ COUNT = click.IntRange(min=1)
     default="hold",
     show_default=True,
     help="Whether answers leave the cache when a request ends, or stay as unknown tokens.",
+)
+@click.option(
+    "--checkpoint-dtype",
+    type=click.Choice(["auto", *CHECKPOINT_DTYPES]),
+    default="auto",
+    show_default=True,
+    help="How states kept for reuse are stored: as they are, or compressed.",
 )
 @click.option("--tp", type=COUNT, default=1, show_default=True, help="Tensor-parallel ranks.")
 @click.option(

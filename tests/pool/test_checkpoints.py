@@ -155,11 +155,11 @@ class CheckpointMachine(RuleBasedStateMachine):
 
 
 class LeastFullFirst(CheckpointSlots):
-    def _refile(self, frame: int, before: int, after: int) -> None:
-        super()._refile(frame, before, after)
-        if after != self._all:  # below all others, or as if full
-            self._open.remove((-after.bit_count(), frame))
-            self._open.add((after.bit_count() - self.per_frame, frame))
+    def alloc(self) -> int | None:
+        if not self._open:
+            return super().alloc()
+        self.count += 1
+        return self._fill(self._open[-1][1])
 
 
 class EmptyFramesAreKept(CheckpointSlots):

@@ -29,6 +29,7 @@ class Wanted(NamedTuple):
     running: int
     answers: Answers
     tp: int
+    checkpoint_dtype: str
     check_level: int
 
 
@@ -53,6 +54,7 @@ def sweep_of(wanted: Wanted, source: Source, facts: Facts) -> Sweep:
             running=wanted.running,
             answers=wanted.answers,
             tp=wanted.tp,
+            checkpoint_dtype=wanted.checkpoint_dtype,
             check_level=wanted.check_level,
         )
         for name in names

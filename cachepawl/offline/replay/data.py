@@ -48,13 +48,15 @@ def _model(scenario: Scenario) -> dict[str, Any]:
         "kv_bytes_per_token": geometry.entry_bytes,
         "state_bytes": geometry.state_bytes,
         "frame_bytes": geometry.frame_bytes,
+        "kept_state_bytes": geometry.kept_bytes,
+        "kept_states_per_frame": max(1, geometry.checkpoints_per_frame) if geometry.state else 0,
         "pages_per_frame": geometry.pages_per_frame,
         "states_per_request": scenario.way.slots,
     }
 
 
 def _options(scenario: Scenario) -> dict[str, Any]:
-    names = ("page", "chunk", "grid", "running", "answers", "tp", "check_level")
+    names = ("page", "chunk", "grid", "running", "answers", "tp", "checkpoint_dtype", "check_level")
     return {name: getattr(scenario, name) for name in names}
 
 

@@ -83,7 +83,7 @@ def _runs(source: Source, scenario: Scenario) -> Runs:
 
 
 def _cost(scenario: Scenario) -> Bytes:
-    return Bytes(scenario.geometry.entry_bytes, scenario.geometry.state_bytes)
+    return Bytes(scenario.geometry.entry_bytes, scenario.geometry.kept_bytes)
 
 
 BOUNDS = {

@@ -95,7 +95,7 @@ def _reasons(outcome: Outcome, x: list[float]) -> list[Trace]:
 def _evictions(outcome: Outcome, x: list[float]) -> list[Trace]:
     geometry = outcome.scenario.geometry
     sizes = {"KV": ("evicted_tokens", geometry.entry_bytes),
-             "states": ("evicted_states", geometry.state_bytes)}  # fmt: skip
+             "states": ("evicted_states", geometry.kept_bytes)}  # fmt: skip
     return layers(
         x,
         {

@@ -124,7 +124,8 @@ def _what(source: Source, facts: Facts, scenario: Scenario) -> str:
         f"{facts.prompt_tokens:,} prompt tokens, {facts.output_tokens:,} answer tokens, "
         f"{facts.seconds / 60:,.1f} minutes, {facts.skipped:,} lines skipped",
         f"model: {scenario.spec.name}, {scenario.geometry.entry_bytes:,} bytes of KV a token, "
-        f"{scenario.geometry.state_bytes:,} bytes a state, tp {scenario.tp}",
+        f"{scenario.geometry.state_bytes:,} bytes a state{_kept(scenario)}, "
+        f"tp {scenario.tp}",
         f"pages of {scenario.page} tokens, chunks of {scenario.chunk:,}, states every "
         f"{scenario.grid} tokens at most, {scenario.way.slots} states a running request, "
         f"{scenario.running} requests at once",
@@ -146,3 +147,13 @@ _ANSWERS = {
     "publish": "answers stay cached as tokens that no later prompt has: they cost memory as a "
     "server's do, but are never hit",
 }
+
+
+def _kept(scenario: Scenario) -> str:
+    g = scenario.geometry
+    if g.checkpoint_dtype is None:
+        return ""
+    return (
+        f" ({g.kept_bytes:,} in {g.checkpoint_dtype} where it is kept for reuse, "
+        f"{g.checkpoints_per_frame} a frame)"
+    )

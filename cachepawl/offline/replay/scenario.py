@@ -37,6 +37,8 @@ class Scenario:
     answers: Answers = "hold"
     """Whether answers only take room while they run, or stay in the tree after it."""
     tp: int = 1
+    checkpoint_dtype: str = "auto"
+    """How states that the tree keeps are stored: auto, int8 or fp8."""
     remembered: int = 16 << 20
     """Tokens of what was evicted, at 8 bytes each: to tell it from what never was there."""
     check_level: int = 0
@@ -44,7 +46,8 @@ class Scenario:
     @cached_property
     def geometry(self) -> Geometry:
         """The arena.  ConfigError for a model that it cannot hold."""
-        return geometry_from_spec(self.spec, self.page, self.tp).with_budget(self.budget)
+        shapes = geometry_from_spec(self.spec, self.page, self.tp)
+        return shapes.with_checkpoints(self.checkpoint_dtype).with_budget(self.budget)
 
     @cached_property
     def way(self) -> Way:
