@@ -18,7 +18,6 @@ from cachepawl.offline.replay.sweep import run
 from cachepawl.offline.traces.claude_code import Sharing
 from cachepawl.offline.traces.formats import FORMATS, RECORDING, Options
 from cachepawl.policy import POLICIES
-from cachepawl.pool.checkpoint_shape import CHECKPOINT_DTYPES
 
 COUNT = click.IntRange(min=1)
 
@@ -58,10 +57,10 @@ COUNT = click.IntRange(min=1)
 )
 @click.option(
     "--checkpoint-dtype",
-    type=click.Choice(["auto", *CHECKPOINT_DTYPES]),
     default="auto",
     show_default=True,
-    help="How states kept for reuse are stored: as they are, or compressed.",
+    help="How states kept for reuse are stored: auto (as they are), int8, fp8; several with "
+    "commas between.",
 )
 @click.option("--tp", type=COUNT, default=1, show_default=True, help="Tensor-parallel ranks.")
 @click.option(

@@ -12,6 +12,7 @@ from cachepawl.offline.replay.source import Facts, Source
 from cachepawl.offline.replay.sweep import Sweep
 from cachepawl.offline.replay.ways import grid_of
 from cachepawl.policy import POLICIES
+from cachepawl.pool.checkpoint_shape import CHECKPOINT_DTYPES
 
 MOST_GB = 1 << 20
 
@@ -34,7 +35,7 @@ class Wanted(NamedTuple):
 
 
 def sweep_of(wanted: Wanted, source: Source, facts: Facts) -> Sweep:
-    """Every policy on every budget, and with --compare every bound.
+    """Every policy and every form of states on every budget, and with --compare every bound.
 
     InputError for options that name nothing or do not fit together, and ConfigError for a
     model that is not known or that the arena cannot hold.
@@ -43,6 +44,7 @@ def sweep_of(wanted: Wanted, source: Source, facts: Facts) -> Sweep:
     grid = wanted.grid or grid_of(spec, wanted.page, facts.block_tokens)
     budgets = budgets_of(_given("--device-gb", wanted.device_gb, "the arena's GiB"))
     names = list(dict.fromkeys([wanted.policy, *_names(wanted.compare)]))
+    dtypes = dtypes_of(wanted.checkpoint_dtype)
     scenarios = [
         Scenario(
             spec=spec,
@@ -54,10 +56,11 @@ def sweep_of(wanted: Wanted, source: Source, facts: Facts) -> Sweep:
             running=wanted.running,
             answers=wanted.answers,
             tp=wanted.tp,
-            checkpoint_dtype=wanted.checkpoint_dtype,
+            checkpoint_dtype=dtype,
             check_level=wanted.check_level,
         )
         for name in names
+        for dtype in dtypes
         for budget in budgets
     ]
     return Sweep(source, scenarios, list(BOUNDS) if wanted.compare else [])
@@ -72,6 +75,16 @@ def _given(option: str, value: str | None, what: str) -> str:
 def budgets_of(text: str) -> list[int]:
     """Bytes, from GiB with commas between; InputError for what is no positive number."""
     return list(dict.fromkeys(_bytes(part) for part in text.split(",")))
+
+
+def dtypes_of(text: str) -> list[str]:
+    """How states are stored, from names with commas between; InputError for an unknown one."""
+    known = ("auto", *CHECKPOINT_DTYPES)
+    names = list(dict.fromkeys(part.strip() for part in text.split(",")))
+    for name in names:
+        if name not in known:
+            raise InputError(f"--checkpoint-dtype {name!r}: not one of {', '.join(known)}")
+    return names
 
 
 def _bytes(text: str) -> int:

@@ -30,7 +30,7 @@ def replay_report(
         Heading("Over time"),
         *plots(outcomes, lines, facts.prompt_tokens),
         Heading("What was replayed"),
-        Text(_what(source, facts, outcomes[0].scenario)),
+        Text(_what(source, facts, [o.scenario for o in outcomes])),
     ]
     document = Document("cachepawl replay", _lead(outcomes), blocks)
     return Report(data_of(source, facts, outcomes, lines), document)
@@ -41,7 +41,7 @@ def _lead(outcomes: Sequence[Outcome]) -> str:
     total, scenario = best.total, best.scenario
     text = (
         f"{_percent(total.hit, total.prompt)} of {total.prompt:,} prompt tokens come from the "
-        f"cache with {scenario.policy} on {scenario.budget / GIB:g} GiB, which saves "
+        f"cache with {scenario.label} on {scenario.budget / GIB:g} GiB, which saves "
         f"{_percent(total.flops_saved, total.flops)} of the prefill's FLOPs."
     )
     if total.missed:
@@ -55,7 +55,7 @@ def _hits(outcomes: Sequence[Outcome], lines: Sequence[Line], prompt_tokens: int
                "states evicted", "requests refused", "CPU s")  # fmt: skip
     rows: list[Row] = [
         [
-            o.scenario.policy,
+            o.scenario.label,
             o.scenario.budget / GIB,
             _percent(o.total.hit, o.total.prompt),
             o.total.hit,
@@ -77,7 +77,7 @@ def _hits(outcomes: Sequence[Outcome], lines: Sequence[Line], prompt_tokens: int
 def _bounds(lines: Sequence[Line], prompt_tokens: int) -> list[Row]:
     return [
         (
-            line.name,
+            line.label,
             "any" if line.budget is None else line.budget / GIB,
             _percent(line.hit, prompt_tokens),
             line.hit,
@@ -92,7 +92,7 @@ def _misses(outcomes: Sequence[Outcome]) -> Table:
     reasons = [reason.value for reason in Reason if reason.value in found]
     rows: list[Row] = [
         (
-            o.scenario.policy,
+            o.scenario.label,
             o.scenario.budget / GIB,
             _percent(o.total.hit, o.total.prompt),
             *(_percent(o.total.missed[reason], o.total.prompt) for reason in reasons),
@@ -109,7 +109,7 @@ def _memory(outcomes: Sequence[Outcome]) -> Table:
         mean, budget = o.total.mean_occupancy(), o.scenario.budget
         shares = [_percent(getattr(mean, name), budget) for name in Occupancy._fields]
         peak = f"{o.peak_stranded / (1 << 20):,.0f} MiB"
-        rows.append((o.scenario.policy, budget / GIB, *shares, peak))
+        rows.append((o.scenario.label, budget / GIB, *shares, peak))
     return Table(columns, rows, note="Shares of the budget, the mean over all admissions.")
 
 
@@ -117,19 +117,19 @@ def _percent(part: int, whole: int) -> str:
     return f"{100 * part / whole:.2f} %" if whole else "-"
 
 
-def _what(source: Source, facts: Facts, scenario: Scenario) -> str:
-    block = facts.block_tokens
+def _what(source: Source, facts: Facts, scenarios: Sequence[Scenario]) -> str:
+    block, scenario = facts.block_tokens, scenarios[0]
     items = [
         f"trace: {source.path.name} ({facts.format}), {facts.requests:,} requests, "
         f"{facts.prompt_tokens:,} prompt tokens, {facts.output_tokens:,} answer tokens, "
         f"{facts.seconds / 60:,.1f} minutes, {facts.skipped:,} lines skipped",
         f"model: {scenario.spec.name}, {scenario.geometry.entry_bytes:,} bytes of KV a token, "
-        f"{scenario.geometry.state_bytes:,} bytes a state{_kept(scenario)}, "
-        f"tp {scenario.tp}",
+        f"{scenario.geometry.state_bytes:,} bytes a state, tp {scenario.tp}",
         f"pages of {scenario.page} tokens, chunks of {scenario.chunk:,}, states every "
         f"{scenario.grid} tokens at most, {scenario.way.slots} states a running request, "
         f"{scenario.running} requests at once",
     ]
+    items += _compressed(scenarios)
     if block > 1:
         items.append(
             f"the trace tells blocks of {block} tokens, not tokens: prompts that part inside a "
@@ -149,11 +149,11 @@ _ANSWERS = {
 }
 
 
-def _kept(scenario: Scenario) -> str:
-    g = scenario.geometry
-    if g.checkpoint_dtype is None:
-        return ""
-    return (
-        f" ({g.kept_bytes:,} in {g.checkpoint_dtype} where it is kept for reuse, "
-        f"{g.checkpoints_per_frame} a frame)"
-    )
+def _compressed(scenarios: Sequence[Scenario]) -> list[str]:
+    arenas = {one.checkpoint_dtype: one.geometry for one in scenarios}
+    return [
+        f"states kept for reuse in {dtype}: {geometry.kept_bytes:,} bytes, "
+        f"{geometry.checkpoints_per_frame} a frame; what rounding costs is not replayed"
+        for dtype, geometry in arenas.items()
+        if dtype != "auto"
+    ]

@@ -49,6 +49,12 @@ class Scenario:
         shapes = geometry_from_spec(self.spec, self.page, self.tp)
         return shapes.with_checkpoints(self.checkpoint_dtype).with_budget(self.budget)
 
+    @property
+    def label(self) -> str:
+        """The policy, and how states are stored where they are compressed."""
+        plain = self.checkpoint_dtype == "auto"
+        return self.policy if plain else f"{self.policy}, {self.checkpoint_dtype}"
+
     @cached_property
     def way(self) -> Way:
         """How requests keep states."""
