@@ -58,7 +58,7 @@ def round_trip(family: str, dtype: str) -> list[Errors]:
     conv, recurrent = states_of(family)
     shape = StateShape(len(conv), (tuple(conv.shape[1:]),), 4, tuple(recurrent.shape[1:]), 4)
     kv = KvShape(layers=2, heads=2, head_dim=16, v_head_dim=16, itemsize=4)
-    geometry = Geometry(kv, shape, 1, 4).with_checkpoints(dtype)
+    geometry = Geometry(kv, shape, 16, 4).with_checkpoints(dtype)
     assert geometry.checkpoints_per_frame >= 2
     dtypes = ArenaDtypes(torch.float32, torch.float32, torch.float32)
     arena = Arena(geometry, geometry.total_bytes, "cpu", dtypes)
