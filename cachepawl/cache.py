@@ -111,6 +111,10 @@ class HybridPrefixCache:
         self.refs.unpin(self.tree.unlock(receipt))
         self.policy.unlocked(self.tree, node)
 
+    def unlock_unused(self, receipt: Lock) -> None:
+        """As `unlock`, for who only kept it from eviction: its place among the rest stays."""
+        self.refs.unpin(self.tree.unlock_unused(receipt))
+
     # -- room ---------------------------------------------------------------------
 
     def fits(self, tokens: int, states: int) -> bool:
@@ -229,10 +233,11 @@ class HybridPrefixCache:
         victim = self.policy.victim(self.tree, kind)
         if victim is None:
             return False
-        self._evict(victim, self.policy.name)
+        self.evict_victim(victim, self.policy.name)
         return True
 
-    def _evict(self, victim: Victim, by: str) -> None:
+    def evict_victim(self, victim: Victim, by: str) -> None:
+        """Carry out one choice of the policy named."""
         self.policy.leaving(self.tree, victim)
         freed = evict(self.tree, victim, by)
         self.refs.evicted(freed.pages)

@@ -18,6 +18,7 @@ from cachepawl.offline.replay.source import Source, facts_of
 from cachepawl.offline.replay.sweep import run
 from cachepawl.offline.traces.claude_code import Sharing
 from cachepawl.offline.traces.formats import FORMATS, RECORDING, Options
+from cachepawl.offload.writing import WRITE_POLICIES
 from cachepawl.policy import POLICIES
 
 COUNT = click.IntRange(min=1)
@@ -31,6 +32,26 @@ COUNT = click.IntRange(min=1)
 @click.argument("trace", type=PATH)
 @click.option("--model", help="A preset's name, a config.json or its folder.")
 @click.option("--device-gb", help="GiB of the arena; several with commas between.")
+@click.option(
+    "--host-gb",
+    default="0",
+    show_default=True,
+    help="GiB of the host's arena; several with commas between.",
+)
+@click.option(
+    "--link-gbps",
+    type=click.FloatRange(min=0, min_open=True, max=1e6),
+    default=50.0,
+    show_default=True,
+    help="GB/s between device and host, each way.",
+)
+@click.option(
+    "--write",
+    type=click.Choice(list(WRITE_POLICIES)),
+    default="write_through",
+    show_default=True,
+    help="What is written to the host when.",
+)
 @click.option(
     "--policy",
     type=click.Choice(list(POLICIES)),

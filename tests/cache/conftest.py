@@ -562,17 +562,19 @@ class ServerMachine(RuleBasedStateMachine):
             for i, page in enumerate(node.pages, node.start // self.page):
                 for offset in range(self.page):
                     token = i * self.page + offset
-                    assert self.memory.kv[page, offset] == prefix[: token + 2]
+                    assert self.memory.kv.get((page, offset)) == prefix[: token + 2]
             if node.state is not None:
-                assert self.memory.states[node.state] == prefix
+                assert self.memory.states.get(node.state) == prefix
         for request in self.running.values():
             pages = list(self.cache.refs.pages(request.row, 0, 10**6))
             assert self.memory.rows[request.row] == pages
             assert len(pages) == self.cache.geometry.pages_of(request.done)
             for i in range(request.done):
-                assert self.memory.kv[pages[i // self.page], i % self.page] == request.prefix(i + 1)
+                assert self.memory.kv.get((pages[i // self.page], i % self.page)) == request.prefix(
+                    i + 1
+                )
             for slot in request.slots[:1]:
-                assert self.memory.states[slot] == request.prefix(request.done)
+                assert self.memory.states.get(slot) == request.prefix(request.done)
         self.promises_are_kept()
 
     def promises_are_kept(self) -> None:

@@ -127,7 +127,7 @@ class EvictsStatesInVain(Broken):
 
 
 class EvictionForgetsStates(Broken):
-    def _evict(self, victim: Victim, by: str) -> None:
+    def evict_victim(self, victim: Victim, by: str) -> None:
         freed = evict(self.tree, victim)
         self.refs.evicted(freed.pages)
         self.frames.free_states(freed.states[:1] if victim.kind == "state" else ())
@@ -140,7 +140,7 @@ class PolicyNeverNamesStates(Broken):
         leaf = self.tree.kv_victim()
         if leaf is None:
             return False
-        self._evict(Victim(leaf, "kv"), self.policy.name)
+        self.evict_victim(Victim(leaf, "kv"), self.policy.name)
         return True
 
 

@@ -31,6 +31,21 @@ def test_report_as_json(trace: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert data["bounds"] == []
 
 
+def test_device_by_host(trace: str, capsys: pytest.CaptureFixture[str]) -> None:
+    words = [*MODEL, "--device-gb", "0.6,4", "--host-gb", "0,4", "--jobs", "1"]
+    assert main(["replay", trace, *words, "--format", "json"]) == 0
+    data = json.loads(capsys.readouterr().out)
+    hits = {
+        (one["device_bytes"] / (1 << 30), one["host_bytes"] >> 30): one["hit_tokens"]
+        for one in data["replays"]
+    }
+    small, large = sorted({device for device, _ in hits})
+    assert hits[small, 4] > hits[small, 0]
+    assert hits[large, 4] >= hits[large, 0]
+    assert main(["replay", trace, *words, "--format", "markdown"]) == 0
+    assert "What the host brought" in capsys.readouterr().out
+
+
 def test_files_of_a_comparison(trace: str, tmp_path: Path) -> None:
     """In processes, started the way a shell does."""
     out = tmp_path / "out"
@@ -58,6 +73,9 @@ def test_files_of_a_comparison(trace: str, tmp_path: Path) -> None:
         ([*MODEL, "--device-gb", "nan"], "'nan'"),
         ([*MODEL, "--device-gb", "-1"], "'-1'"),
         ([*MODEL, "--device-gb", "0.1"], "give at least"),
+        ([*MODEL, "--device-gb", "1", "--host-gb", "8,x"], "--host-gb 'x'"),
+        ([*MODEL, "--device-gb", "1", "--host-gb", "-1"], "--host-gb '-1'"),
+        ([*MODEL, "--device-gb", "1", "--host-gb", "0.01"], "--host-gb 0.01"),
         ([*MODEL, "--device-gb", "1", "--compare", "best"], "--compare 'best'"),
         ([*MODEL, "--device-gb", "1", "--policy", "best"], "'best'"),
         ([*MODEL, "--device-gb", "1", "--chunk", "100"], "--chunk 100"),

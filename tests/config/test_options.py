@@ -24,6 +24,8 @@ FLAGS = [name for name, field in Options.model_fields.items() if field.annotatio
 OPTIONS = st.builds(
     Options,
     device_gb=st.none() | st.floats(1e-6, 1e4),
+    host_gb=st.none() | st.sampled_from(["1", "0.25", "4x"]),
+    write_policy=st.sampled_from(["write_through", "write_through_selective", "write_back"]),
     check_level=st.sampled_from([0, 1, 2]),
     decision_log=st.none() | st.text(),
     trace=st.none() | st.text(),

@@ -30,6 +30,9 @@ class Wanted(NamedTuple):
     answers: Answers
     tp: int
     check_level: int
+    host_gb: str = "0"
+    link_gbps: float = 50.0
+    write: str = "write_through"
 
 
 def sweep_of(wanted: Wanted, source: Source, facts: Facts) -> Sweep:
@@ -41,6 +44,7 @@ def sweep_of(wanted: Wanted, source: Source, facts: Facts) -> Sweep:
     spec = load_model(_given("--model", wanted.model, "a preset's name or a config.json")).spec
     grid = wanted.grid or grid_of(spec, wanted.page, facts.block_tokens)
     budgets = budgets_of(_given("--device-gb", wanted.device_gb, "the arena's GiB"))
+    hosts = list(dict.fromkeys(_host_bytes(part) for part in wanted.host_gb.split(",")))
     names = list(dict.fromkeys([wanted.policy, *_names(wanted.compare)]))
     scenarios = [
         Scenario(
@@ -54,8 +58,12 @@ def sweep_of(wanted: Wanted, source: Source, facts: Facts) -> Sweep:
             answers=wanted.answers,
             tp=wanted.tp,
             check_level=wanted.check_level,
+            host=host,
+            link=wanted.link_gbps * 1e9,
+            writing=wanted.write,
         )
         for name in names
+        for host in hosts
         for budget in budgets
     ]
     return Sweep(source, scenarios, list(BOUNDS) if wanted.compare else [])
@@ -73,16 +81,30 @@ def budgets_of(text: str) -> list[int]:
 
 
 def _bytes(text: str) -> int:
-    try:
-        size = float(text)
-    except ValueError:
-        size = 0.0
-    if not 0 < size <= MOST_GB:
+    size = _number(text)
+    if size is None or not 0 < size <= MOST_GB:
         raise InputError(
             f"--device-gb {text.strip()!r}: give GiB above 0 and at most {MOST_GB}, with commas "
             f"between several"
         )
     return int(size * GIB)
+
+
+def _host_bytes(text: str) -> int:
+    size = _number(text)
+    if size is None or not 0 <= size <= MOST_GB:
+        raise InputError(
+            f"--host-gb {text.strip()!r}: give GiB, at most {MOST_GB}, or 0 for no host; with "
+            f"commas between several"
+        )
+    return int(size * GIB)
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
 
 
 def _names(text: str) -> list[str]:

@@ -54,7 +54,7 @@ def _model(scenario: Scenario) -> dict[str, Any]:
 
 
 def _options(scenario: Scenario) -> dict[str, Any]:
-    names = ("page", "chunk", "grid", "running", "answers", "tp", "check_level")
+    names = ("page", "chunk", "grid", "running", "answers", "tp", "check_level", "link", "writing")
     return {name: getattr(scenario, name) for name in names}
 
 
@@ -69,6 +69,7 @@ def _replay(outcome: Outcome) -> dict[str, Any]:
     return {
         "policy": scenario.policy,
         "device_bytes": scenario.budget,
+        "host_bytes": scenario.host,
         "frames": scenario.geometry.usable_frames,
         "requests": total.requests,
         "refused_requests": total.refused,
@@ -84,6 +85,7 @@ def _replay(outcome: Outcome) -> dict[str, Any]:
         "mean_bytes": total.mean_occupancy()._asdict(),
         "peak_stranded_bytes": outcome.peak_stranded,
         "counters": {name: outcome.counters[name] for name in COUNTERS},
+        "host": outcome.host,
         "cpu_seconds": round(outcome.seconds, 3),
         "windows": _windows(outcome.windows, outcome.width),
     }

@@ -10,9 +10,9 @@ Depths and lengths are tokens.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
-from cachepawl.cache import HybridPrefixCache
+from cachepawl.cache import HybridPrefixCache, Published
 from cachepawl.offline.replay.ways import Way
 from cachepawl.tree import Lock
 from cachepawl.types import TOKEN_BYTES, Key
@@ -43,6 +43,8 @@ class Life:
         self.length = usable
         """Tokens that have pages."""
         self.steps = 0
+        self.published_to: Callable[[Published], None] | None = None
+        """Who is told of what is published."""
         self.slots = list(cache.take_states(way.slots)) if way.slots else []
         cache.open_row(row, lock.node, usable)
 
@@ -90,6 +92,7 @@ class Life:
             slot = self.way.hand_over(self.slots, spare[0])
         done = cache.publish(self.row, self.key, depth, slot)
         assert slot is None or done.state_taken, "no state was there a moment ago"
+        self._tell(done)
         held = cache.lock_path(done.node)
         cache.unlock(self.lock)
         self.lock = held
@@ -110,10 +113,15 @@ class Life:
         done = self.cache.publish(self.row, key, depth, slot)
         if done.state_taken:
             self.slots.pop()
+        self._tell(done)
         held = self.cache.lock_path(done.node)
         self.cache.unlock(self.lock)
         self.lock = held
         self.published = depth
+
+    def _tell(self, done: Published) -> None:
+        if self.published_to is not None:
+            self.published_to(done)
 
     def end(self) -> None:
         """Give everything back."""

@@ -23,7 +23,7 @@ ABOUT_LINES = (
 
 def label(outcome: Outcome) -> str:
     """A scenario in a menu or a legend."""
-    return f"{outcome.scenario.policy}, {outcome.scenario.budget / GIB:g} GiB"
+    return f"{outcome.scenario.label}, {outcome.scenario.budget / GIB:g} GiB"
 
 
 def plots(outcomes: Sequence[Outcome], lines: Sequence[Line], prompt_tokens: int) -> list[Plot]:
@@ -110,7 +110,7 @@ def _more_memory(outcomes: Sequence[Outcome], lines: Sequence[Line], prompt_toke
     budgets = sorted({o.scenario.budget for o in outcomes})
     traces = [
         _rates(policy, [(o.scenario.budget, o.total.hit_rate) for o in some], "solid")
-        for policy, some in _grouped(outcomes, lambda o: o.scenario.policy)
+        for policy, some in _grouped(outcomes, lambda o: o.scenario.label)
     ]
     for name, found in _grouped(lines, lambda one: one.name):
         points = [

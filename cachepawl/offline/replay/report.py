@@ -23,6 +23,7 @@ def replay_report(
     """The report of one sweep; at least one outcome."""
     blocks: list[Block] = [
         _hits(outcomes, lines, facts.prompt_tokens),
+        *_host(outcomes),
         Heading("Why prompts were computed"),
         _misses(outcomes),
         Heading("Where the memory went"),
@@ -41,7 +42,7 @@ def _lead(outcomes: Sequence[Outcome]) -> str:
     total, scenario = best.total, best.scenario
     text = (
         f"{_percent(total.hit, total.prompt)} of {total.prompt:,} prompt tokens come from the "
-        f"cache with {scenario.policy} on {scenario.budget / GIB:g} GiB, which saves "
+        f"cache with {scenario.label} on {scenario.budget / GIB:g} GiB, which saves "
         f"{_percent(total.flops_saved, total.flops)} of the prefill's FLOPs."
     )
     if total.missed:
@@ -55,7 +56,7 @@ def _hits(outcomes: Sequence[Outcome], lines: Sequence[Line], prompt_tokens: int
                "states evicted", "requests refused", "CPU s")  # fmt: skip
     rows: list[Row] = [
         [
-            o.scenario.policy,
+            o.scenario.label,
             o.scenario.budget / GIB,
             _percent(o.total.hit, o.total.prompt),
             o.total.hit,
@@ -72,6 +73,36 @@ def _hits(outcomes: Sequence[Outcome], lines: Sequence[Line], prompt_tokens: int
     if lines:
         note += f" {ABOUT_LINES}"
     return Table(columns, rows, note=note)
+
+
+def _host(outcomes: Sequence[Outcome]) -> list[Block]:
+    """What loads brought, and what they and the write-backs cost."""
+    columns = ("policy", "GiB", "of the hit, loaded", "loads", "GiB loaded", "link s",
+               "GiB written", "link s", "pays below TFLOP/s")  # fmt: skip
+    rows: list[Row] = [
+        [
+            o.scenario.label,
+            o.scenario.budget / GIB,
+            _percent(int(o.host["loaded_prompt_tokens"]), o.total.hit),
+            o.host["loads"],
+            round(o.host["load_bytes"] / GIB, 1),
+            round(o.host["load_seconds"], 1),
+            round(o.host["write_bytes"] / GIB, 1),
+            round(o.host["write_seconds"], 1),
+            round(o.host["loaded_prompt_flops"] / o.host["load_seconds"] / 1e12)
+            if o.host["load_seconds"]
+            else None,
+        ]
+        for o in outcomes
+        if o.host
+    ]
+    if not rows:
+        return []
+    note = (
+        "A load takes less time than prefilling what it brings, on a device that prefills at less "
+        "than the last column."
+    )
+    return [Heading("What the host brought"), Table(columns, rows, note=note)]
 
 
 def _bounds(lines: Sequence[Line], prompt_tokens: int) -> list[Row]:
@@ -92,7 +123,7 @@ def _misses(outcomes: Sequence[Outcome]) -> Table:
     reasons = [reason.value for reason in Reason if reason.value in found]
     rows: list[Row] = [
         (
-            o.scenario.policy,
+            o.scenario.label,
             o.scenario.budget / GIB,
             _percent(o.total.hit, o.total.prompt),
             *(_percent(o.total.missed[reason], o.total.prompt) for reason in reasons),
@@ -109,7 +140,7 @@ def _memory(outcomes: Sequence[Outcome]) -> Table:
         mean, budget = o.total.mean_occupancy(), o.scenario.budget
         shares = [_percent(getattr(mean, name), budget) for name in Occupancy._fields]
         peak = f"{o.peak_stranded / (1 << 20):,.0f} MiB"
-        rows.append((o.scenario.policy, budget / GIB, *shares, peak))
+        rows.append((o.scenario.label, budget / GIB, *shares, peak))
     return Table(columns, rows, note="Shares of the budget, the mean over all admissions.")
 
 

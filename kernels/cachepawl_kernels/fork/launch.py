@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import numpy as np
 import torch
 
 from cachepawl_kernels.arguments import (
     ALIGN,
+    Column,
     check_arena,
-    check_column,
     check_ids,
     check_same_device,
     check_same_length,
+    host_column,
 )
 from cachepawl_kernels.extents import check_reads_apart, check_writes_apart, cut
 from cachepawl_kernels.fork.kernel import fork_pieces
@@ -71,30 +73,29 @@ def fork_states(
     check_state_layout("dst_layout", dst_layout)
     check_state_layout("src_layout", src_layout)
     check_same_parts(dst_layout, src_layout)
-    _check_slots("dst_slots", dst_slots, dst_layout, dst)
-    _check_slots("src_slots", src_slots, src_layout, src)
-    check_same_length(dst_slots=dst_slots, src_slots=src_slots)
-    if dst_slots.numel() == 0:
+    targets = _checked_slots("dst_slots", dst_slots, dst_layout, dst)
+    sources = _checked_slots("src_slots", src_slots, src_layout, src)
+    check_same_length(dst_slots=targets, src_slots=sources)
+    if not targets.size:
         return
-    to, came = dst_slots * dst_layout.stride, src_slots * src_layout.stride
-    written = check_writes_apart(dst.data_ptr() + to, torch.full_like(to, dst_layout.end))
-    check_reads_apart(written, src.data_ptr() + came, torch.full_like(came, src_layout.end))
+    to, came = targets * dst_layout.stride, sources * src_layout.stride
+    written = check_writes_apart(dst.data_ptr() + to, np.full_like(to, dst_layout.end))
+    check_reads_apart(written, src.data_ptr() + came, np.full_like(came, src_layout.end))
     steps = [
         step
         for new, old in zip(dst_layout.parts, src_layout.parts, strict=True)
         for step in _steps(new, old)
     ]
     conversions = tuple(sorted({step.conversion for step in steps}))
-    table = torch.cat(
-        [_rows(step, conversions.index(step.conversion), to, came, tile) for step in steps]
-    )
+    tables = [_columns(step, conversions.index(step.conversion), to, came, tile) for step in steps]
+    columns = [np.concatenate(parts) for parts in zip(*tables, strict=True)]
     launch(
         fork_pieces,
-        table.shape[0],
+        columns[0].size,
         dst.device,
         dst,
         src,
-        upload(table, dst.device),
+        upload(columns, dst.device),
         CONVERSIONS=conversions,
         BLOCKS=tile.blocks,
     )
@@ -134,20 +135,23 @@ def _steps(new: Part, old: Part) -> list[_Step]:
     ]
 
 
-def _rows(
-    step: _Step, kind: int, to: torch.Tensor, came: torch.Tensor, tile: ForkTile
-) -> torch.Tensor:
-    """`(pieces, 6)` of one step of all states, as the kernel reads it."""
-    pieces = cut(torch.full_like(to, step.units), tile.piece_blocks * UNITS_A_BLOCK)
-    columns = [torch.full_like(pieces.within, kind), pieces.length]
+def _columns(
+    step: _Step, kind: int, to: Column, came: Column, tile: ForkTile
+) -> tuple[Column, ...]:
+    """One step of all states as the kernel reads it: six columns, a row a piece."""
+    pieces = cut(np.full_like(to, step.units), tile.piece_blocks * UNITS_A_BLOCK)
+    columns = [np.full_like(pieces.within, kind), pieces.length]
     scales = pieces.within // UNITS_A_BLOCK * SCALE_BYTES
     for slots, side in ((to, step.dst), (came, step.src)):
         start = slots[pieces.extent]
         columns.append((start + side.offset + pieces.within * side.unit_bytes) // ALIGN)
         columns.append((start + side.scales + scales) // ALIGN)
-    return torch.stack(columns, dim=1)
+    return tuple(columns)
 
 
-def _check_slots(name: str, slots: torch.Tensor, layout: StateLayout, arena: torch.Tensor) -> None:
-    check_column(name, slots)
-    check_ids(name, slots, layout.slots_in(arena.numel()))
+def _checked_slots(
+    name: str, slots: torch.Tensor, layout: StateLayout, arena: torch.Tensor
+) -> Column:
+    column = host_column(name, slots)
+    check_ids(name, column, layout.slots_in(arena.numel()))
+    return column
