@@ -245,7 +245,7 @@ def test_there_are_none_in_a_cache_of_whole_states(make_geometry: Callable[..., 
 
 
 def test_more_states_stay_in_the_same_bytes() -> None:
-    """Seven frames, a request takes one: six whole states, or eighteen compressed ones."""
+    """Seven frames, one for a request: prompts of a page each, cached with their states."""
     found = {}
     for dtype in ("auto", "int8"):
         geometry = compressed(4, 8, 2, 64).with_checkpoints(dtype)
@@ -265,5 +265,6 @@ def test_more_states_stay_in_the_same_bytes() -> None:
                 cache.free_states(slot)
             cache.check(2)
         found[dtype] = cache.tree.state_evictable
-    assert found["auto"] == 6
-    assert 12 <= found["int8"] <= 18
+    # Two pages a frame, one state or three checkpoints: 4 + 2 frames, or 3 + 4 with one open place.
+    assert found["auto"] == 4
+    assert found["int8"] >= 6

@@ -238,5 +238,11 @@ def test_starts_that_are_refused(
 ) -> None:
     layout = layout_of((Format.FP32,), (64,))
     fence = fenced(2048, device)
-    with unchanged_by(fence), pytest.raises(KernelArgumentError, match=message):
-        fork_states_at(fence.arena, layout, column(*to), fence.arena, layout, column(*came))
+    columns = column(*to), column(*came)
+    with pytest.raises(KernelArgumentError, match=message):
+        unchanged_by(
+            fence,
+            lambda: fork_states_at(
+                fence.arena, layout, columns[0], fence.arena, layout, columns[1]
+            ),
+        )
