@@ -6,7 +6,7 @@ WORKERS ?= 2
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve test test-gpu check bench bench-capacity bench-gpu stress clean
+.PHONY: help setup demo serve test test-gpu check bench bench-capacity bench-policy bench-served bench-gpu stress clean
 
 help:  ## what there is to make
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -39,6 +39,12 @@ bench: setup  ## tree and allocator operations beside SGLang's own
 
 bench-capacity: setup  ## live bytes and moved bytes beside other ways to share memory
 	$(BIN)/python -m benchmarks.capacity.run
+
+bench-policy: setup  ## hit rates of policies and of SGLang's own tree on real traces (hours; see docs/benchmarks.md)
+	$(BIN)/python -m benchmarks.policy.run
+
+bench-served: setup  ## slices of the traces on real servers, stock SGLang and cachepawl
+	$(BIN)/python -m benchmarks.served.run
 
 test-gpu: setup  ## the kernels' tests, compiled, on a GPU
 	$(BIN)/python tests/kernels/on_gpu.py

@@ -33,11 +33,14 @@ STATE_CHUNK = 64
 
 
 @contextmanager
-def sglang_context(page: int) -> Iterator[None]:
-    """SGLang's process-wide configuration, without a model, put back afterwards."""
+def sglang_context(page: int, state_chunk: int = STATE_CHUNK) -> Iterator[None]:
+    """SGLang's process-wide configuration, without a model, put back afterwards.
+
+    `state_chunk`: tokens between places where the model's kernels can leave a state.
+    """
     args = ServerArgs(model_path="none", device="cpu", page_size=page)
     # Asked of the model otherwise, and there is none.
-    args._mamba_cache_chunk_size = max(STATE_CHUNK, page)
+    args._mamba_cache_chunk_size = max(state_chunk, page)
     with use_context(create_context(args, role="tokenizer")):
         yield
 

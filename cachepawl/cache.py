@@ -16,8 +16,8 @@ from typing import NamedTuple
 from cachepawl.errors import ArgumentError, InvariantError, LockError, OutOfPages
 from cachepawl.evacuation import Admission, Carry, Evacuator, nothing_to_carry
 from cachepawl.observe.counters import CacheCounters
-from cachepawl.policy.base import EvictionPolicy, Victim, evict
-from cachepawl.policy.lru import LRU, LRU_KV, LRU_STATE
+from cachepawl.policy.base import EvictionPolicy, Facts, Kind, Victim, evict
+from cachepawl.policy.lru import LRU
 from cachepawl.pool.frames import UNLIMITED, FrameAllocator
 from cachepawl.pool.geometry import Geometry
 from cachepawl.pool.references import PageReferences
@@ -78,6 +78,12 @@ class HybridPrefixCache:
             self.frames, self.tree, geometry.checkpoints_per_frame
         )
         """Where the tree's states lie; `checkpoints` is the same if they are compressed."""
+        frame = geometry.frame_bytes
+        policy.serve(
+            self.tree,
+            frame / (geometry.pages_per_frame * geometry.page_tokens),
+            frame / max(1, geometry.checkpoints_per_frame),
+        )
         self.counters = CacheCounters()
         self.row_states = 0
         self.carry: Carry = nothing_to_carry
@@ -110,7 +116,13 @@ class HybridPrefixCache:
 
     def unlock(self, receipt: Lock) -> None:
         """Spend a receipt; a second time raises LockError."""
+        node = receipt.node
         self.refs.unpin(self.tree.unlock(receipt))
+        self.policy.unlocked(self.tree, node)
+
+    def unlock_unused(self, receipt: Lock) -> None:
+        """As `unlock`, for who only kept it from eviction: its place among the rest stays."""
+        self.refs.unpin(self.tree.unlock_unused(receipt))
 
     # -- room ---------------------------------------------------------------------
 
@@ -185,7 +197,7 @@ class HybridPrefixCache:
             capped = frames.page_cap - frames.kv_pages < pages
             if not capped and self.store.pack():
                 continue
-            if not self._evict_next(LRU_KV if capped else self.policy):
+            if not self._evict_next("kv" if capped else None):
                 return False
         return True
 
@@ -204,7 +216,7 @@ class HybridPrefixCache:
             # Only a state frees a frame when every KV frame has a pinned page.
             useless_kv = frames.kv_frames == frames.pinned_frames
             capped = frames.state_cap - frames.states < states
-            if not self._evict_next(LRU_STATE if capped or useless_kv else self.policy):
+            if not self._evict_next("state" if capped or useless_kv else None):
                 return False
         return True
 
@@ -215,7 +227,7 @@ class HybridPrefixCache:
         """
         _require_budget(tokens, "tokens")
         before = self.counters.evicted_tokens
-        while self.counters.evicted_tokens - before < tokens and self._evict_next(LRU_KV):
+        while self.counters.evicted_tokens - before < tokens and self._evict_next("kv"):
             pass
         return self.counters.evicted_tokens - before
 
@@ -226,18 +238,20 @@ class HybridPrefixCache:
         """
         _require_budget(states, "states")
         before = self.counters.evicted_states
-        while self.counters.evicted_states - before < states and self._evict_next(LRU_STATE):
+        while self.counters.evicted_states - before < states and self._evict_next("state"):
             pass
         return self.counters.evicted_states - before
 
-    def _evict_next(self, policy: EvictionPolicy) -> bool:
-        victim = policy.victim(self.tree)
+    def _evict_next(self, kind: Kind | None) -> bool:
+        victim = self.policy.victim(self.tree, kind)
         if victim is None:
             return False
-        self._evict(victim, policy.name)
+        self.evict_victim(victim, self.policy.name)
         return True
 
-    def _evict(self, victim: Victim, by: str) -> None:
+    def evict_victim(self, victim: Victim, by: str) -> None:
+        """Carry out one choice of the policy named."""
+        self.policy.leaving(self.tree, victim)
         freed = evict(self.tree, victim, by)
         self.refs.evicted(freed.pages)
         self.store.free(freed.states)
@@ -245,6 +259,14 @@ class HybridPrefixCache:
         self.counters.evicted_states += len(freed.states)
 
     # -- rows ----------------------------------------------------------------------
+
+    def begin(self, row: int, key: Key, at: int, recalled: Facts | None = None) -> Facts:
+        """The request of a new row asks for a prompt; for a policy that learns from requests.
+
+        `at`: when it came, in milliseconds of a clock that all ranks read alike.  `recalled`:
+        what this returned when it was recorded, for a key without the real tokens.
+        """
+        return self.policy.began(self.tree, row, key, at, recalled)
 
     def open_row(self, row: int, node: Node, tokens: int) -> None:
         """A request starts in `row` on the first `tokens` tokens of a locked path."""
@@ -311,6 +333,7 @@ class HybridPrefixCache:
         canonical = self.tree.path_pages(done.node) if replaced else entry.slice(0, depth_pages)
         self.refs.publish(row, canonical, done.duplicates)
         self.counters.duplicate_pages += done.duplicates.count
+        self.policy.published(self.tree, row, done.node)
         if state is not None:
             self.counters.states_published += done.state_taken
             self.counters.states_declined += not done.state_taken
@@ -337,6 +360,7 @@ class HybridPrefixCache:
     def close_row(self, row: int) -> None:
         """The request is gone; InvariantError when it still owns pages."""
         self.refs.close(row)
+        self.policy.ended(self.tree, row)
 
     # -- states ----------------------------------------------------------------------
 
@@ -382,7 +406,7 @@ class HybridPrefixCache:
             return False
         useless_kv = frames.kv_frames == frames.pinned_frames
         capped = frames.state_cap <= frames.states
-        return self._evict_next(LRU_STATE if capped or useless_kv else self.policy)
+        return self._evict_next("state" if capped or useless_kv else None)
 
     def drop_checkpoint(self, checkpoint: int) -> None:
         """The caller gives back a checkpoint that the tree did not take."""
@@ -403,6 +427,7 @@ class HybridPrefixCache:
                 "close them before a reset"
             )
         self.tree.reset()
+        self.policy.emptied(self.tree)
         self.refs.clear()
         self.store.clear()
         self.row_states = 0
@@ -418,6 +443,7 @@ class HybridPrefixCache:
             wrong += self.refs.violations([node.pages for node in self.tree.walk()])
             wrong += self._pin_violations()
             wrong += self.store.violations()
+            wrong += self.policy.violations(self.tree)
         if wrong:
             raise InvariantError("\n".join([*wrong, str(self.stats()), self.tree.render()]))
 

@@ -6,9 +6,18 @@ import os
 from collections.abc import Mapping
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from cachepawl.errors import ConfigError
+from cachepawl.offload.host_budget import parse_host_size
+from cachepawl.snapshots import ANSWER_INTERVAL
 
 BACKEND = "cachepawl"
 """Our name among SGLang's prefix caches (`--radix-cache-backend`)."""
@@ -26,19 +35,42 @@ class Options(BaseModel):
 
     device_gb: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     """The arena's bytes in GiB, exactly; None takes what --mem-fraction-static leaves."""
-    policy: Literal["lru"] = "lru"
+    host_gb: str | None = None
+    """The host tier's bytes on each rank: GiB, or `2x` for twice the arena's; None has no tier."""
+    write_policy: Literal["write_through", "write_through_selective", "write_back"] = (
+        "write_through"
+    )
+    """When what is cached is copied to the host tier."""
+    policy: Literal["lru", "joint"] = "lru"
+    """A name of `cachepawl.policy.POLICIES`."""
+    policy_history: str | None = None
+    """Where a policy that learns keeps what it learned, from one start to the next."""
     checkpoint_dtype: Literal["auto", "int8", "fp8"] = "auto"
     """How states kept for reuse are stored: as they are, or compressed."""
     check_level: Literal[0, 1, 2] = 0
     """0 no checks, 1 counters at every step, 2 everything at every step."""
     split_prefill: bool = True
     """End a prefill chunk early where one more snapshot makes a later hit possible."""
+    answer_interval: int | None = Field(default=ANSWER_INTERVAL, ge=1)
+    """Tokens between snapshots of an answer, rounded up to whole pages; None: as SGLang."""
+    message_marks: bool = True
+    """Take a snapshot where the first user speaks, and where a request asks for one."""
+    turn_opening: tuple[int, ...] = ()
+    """Token ids that open a user's turn: the launcher reads them from the chat template."""
     map: bool = False
     """Serve pictures of the cache at `/cachepawl/map`."""
+    movement: Literal["auto", "torch", "triton"] = "auto"
+    """Who moves the arena's bytes; auto: Triton kernels on a GPU that they compile on."""
     poison_freed: bool = False
     """Test option: fill every freed frame with NaN."""
     corrupt_restored_state: bool = False
     """Test option, a negative control: a hit restores a zeroed state."""
+    host_faults: str | None = None
+    """Test option: the host tier's transfers fail by this script."""
+    host_corrupt: Literal["pages", "states"] | None = None
+    """Test option, a negative control: what is loaded of these arrives as zeros."""
+    host_slow: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+    """Test option: seconds that every copy of a transfer takes longer."""
     decision_log: str | None = None
     """Test option: append every decision of the cache to this file."""
     trace: str | None = None
@@ -50,9 +82,34 @@ class Options(BaseModel):
     allow_other_sglang: bool = False
     """Run although the SGLang version or the fingerprint of a patched target differs."""
 
+    @field_validator("host_gb")
+    @classmethod
+    def _is_a_size(cls, text: str | None) -> str | None:
+        if text is not None:
+            parse_host_size(text)
+        return text
+
+    @model_validator(mode="after")
+    def _history_fits(self) -> Options:
+        if self.policy_history is None:
+            return self
+        flag = f"--cachepawl-policy-history {self.policy_history}"
+        if self.policy != "joint":
+            raise ConfigError(f"{flag}: policy {self.policy} learns nothing; use joint, or drop it")
+        if self.trace is not None:
+            raise ConfigError(
+                f"{flag}: a recording has to begin with a policy that knows nothing, or it could "
+                f"not be run again; drop this or --cachepawl-trace"
+            )
+        return self
+
     @property
     def device_bytes(self) -> int | None:
         return None if self.device_gb is None else int(self.device_gb * 2**30)
+
+    def host_bytes(self, device_bytes: int) -> int | None:
+        """Bytes of a rank's host tier beside an arena of `device_bytes`; None has no tier."""
+        return None if self.host_gb is None else parse_host_size(self.host_gb).of(device_bytes)
 
 
 def make_options(**values: object) -> Options:
@@ -73,6 +130,8 @@ def parse_options(text: str) -> Options:
 
 def _explain(error: ValidationError) -> ConfigError:
     first = error.errors()[0]
+    if isinstance(why := first.get("ctx", {}).get("error"), ConfigError):
+        return why  # of options that do not fit together
     field = ".".join(str(part) for part in first["loc"])
     flag = f"--cachepawl-{field.replace('_', '-')}" if field else ENVIRONMENT
     return ConfigError(f"{flag} {first.get('input')!r}: {first['msg']}")

@@ -39,6 +39,10 @@ class DoubleFree(CachepawlError, RuntimeError):  # noqa: N818
     """A page or a slot was given back that its owner did not hold."""
 
 
+class TransferError(CachepawlError, RuntimeError):
+    """A transfer between the tiers could not be submitted.  Nothing was copied."""
+
+
 class InputError(CachepawlError, ValueError):
     """A file, a field of it or an option of an offline command that cannot be used.
 

@@ -85,7 +85,8 @@ class Evacuator:
         for node in held.nodes:
             self.tree.move_pages(node, moves.rewrite(node.pages))
         changed = self.refs.rewrite_rows(held.rows, moves, self.most_reserved)
-        self.carry(Evacuated(moves, changed))
+        # Rows below 0 are loads from the host: no device row mirrors them.
+        self.carry(Evacuated(moves, [piece for piece in changed if piece.row >= 0]))
         frames.finish_moves(moves)
         return moves.pages
 

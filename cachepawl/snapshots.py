@@ -4,23 +4,36 @@ A state serves only prompts that are cut at its very depth, so a chunk that cann
 the rest of its prompt ends on the grid (`chunk`).
 
 SGLang takes one snapshot a forward (`snapshot`), at the last grid depth it reaches.
-Ending a chunk early gives a second one (`first_stop`).  It is worth a forward in two
+Ending a chunk early gives a second one (`first_stop`).  It is worth a forward in three
 cases only:
 
 - the prompt leaves the cached KV at a branch point: without a stop there, either the
   branch or the prompt's end gets the state, not both;
 - the prompt ends exactly on the grid: the state at its end serves extensions, but an
-  identical prompt needs a shallower one, for its last token is always computed.
+  identical prompt needs a shallower one, for its last token is always computed;
+- the prompt has a mark, a depth where others are likely to leave it: the end of a system
+  prompt, or what the client names.
 
 Depths and lengths are tokens.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import lcm
 
 SSM_CHUNK = 64
 """Tokens between states that the kernels of most models can give."""
+
+
+ANSWER_INTERVAL = 16
+"""Tokens between snapshots of an answer.  A snapshot is a copy of one request's state, which every
+step reads and writes anyway: with 16 it adds about a sixteenth to that traffic."""
+
+
+def answer_grid(page_tokens: int, interval: int = ANSWER_INTERVAL) -> int:
+    """Snapshots of an answer are at multiples of this: of the interval, and whole pages."""
+    return lcm(interval, page_tokens)
 
 
 def default_grid(page_tokens: int, ssm_chunk: int = SSM_CHUNK) -> int:
@@ -52,17 +65,33 @@ class SnapshotPlan:
         """
         return room // self.grid * self.grid
 
-    def first_stop(self, prompt: int, usable: int, branch: int | None) -> int | None:
-        """Tokens of the first chunk of a prefill `[usable, prompt)`, or None for no stop."""
+    def first_stop(
+        self, prompt: int, usable: int, branch: int | None, marks: Sequence[int] = ()
+    ) -> int | None:
+        """Tokens of the first chunk of a prefill `[usable, prompt)`, or None for no stop.
+
+        A branch point goes before a mark: it is where others did leave the prompt.
+        """
         if not self.enabled:
             return None
         end = usable + self.chunk(prompt - usable)
         if branch is not None and usable < branch < end:
             return branch - usable
+        if marks and (stop := self.mark_stop(prompt, usable, marks)):
+            return stop
         repeat = end - self.grid
         if end == prompt and self.grid > 1 and repeat > usable:
             return repeat - usable
         return None
+
+    def mark_stop(self, prompt: int, start: int, marks: Sequence[int]) -> int:
+        """Tokens from `start` to the last grid depth up to its next mark; 0 if there is none.
+
+        `marks` ascend.  A mark that the snapshot at the prompt's end serves as well is none.
+        """
+        most = self.chunk(prompt - start)
+        steps = (self.chunk(mark - start) for mark in marks if mark > start)
+        return next((step for step in steps if 0 < step < most), 0) if self.enabled else 0
 
     def snapshot(self, start: int, stop: int, branch: int | None) -> int | None:
         """Where a forward over `[start, stop)` takes its one snapshot, or None.

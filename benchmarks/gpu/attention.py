@@ -1,6 +1,7 @@
 """Attention over the arena's strided K and V against contiguous ones: same results, what time?
 
-`ratio` is strided over contiguous.  Only the decode step, which is bound by reading K and V.
+`ratio` is strided over contiguous.  The decode step, which is bound by reading K and V, and a
+prefill of a few tokens after a long prefix: what a hit leaves to compute.
 """
 
 from __future__ import annotations
@@ -26,7 +27,12 @@ def measure(bench: Bench) -> list[Row]:
     k, v = entries[:, layers // 2, 0], entries[:, layers // 2, 1]
     q = torch.randn(batch, QUERIES, DIM, device=bench.device).half()
     rows = []
-    for name, build in (("sglang triton decode", _sglang), ("flashinfer decode", _flashinfer)):
+    for name, build in (
+        ("sglang triton decode", _sglang),
+        ("sglang triton prefill", _sglang_prefill),
+        ("flashinfer decode", _flashinfer),
+        ("flashinfer prefill", _flashinfer_prefill),
+    ):
         attend = build(bench, q, batch, tokens)
         if attend is not None:
             rows.append(_compare(bench, name, attend, k, v))
@@ -70,6 +76,62 @@ def _sglang(bench: Bench, q: torch.Tensor, batch: int, tokens: int) -> Attend | 
             **state,
         )  # fmt: skip
         return out
+
+    return attend
+
+
+def _sglang_prefill(bench: Bench, q: torch.Tensor, batch: int, tokens: int) -> Attend | None:
+    try:
+        from sglang.kernels.ops.attention.extend_attention import extend_attention_fwd
+    except ImportError:
+        return None
+    device, fresh = bench.device, _fresh(bench)
+    new = torch.randn(batch * fresh, QUERIES + 2 * HEADS, DIM, device=device).half()
+    parts = [part.contiguous() for part in new.split((QUERIES, HEADS, HEADS), dim=1)]
+    out = torch.full_like(parts[0], torch.nan)
+    starts, indptr = (
+        torch.arange(batch + 1, dtype=torch.int32, device=device) * count
+        for count in (fresh, tokens)
+    )
+    indices = torch.randperm(batch * tokens, device=device)
+
+    def attend(k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+        extend_attention_fwd(
+            *parts, out, k, v, starts, indptr, indices, None, True, None, fresh, 1.0, 1.0
+        )
+        return out
+
+    return attend
+
+
+def _fresh(bench: Bench) -> int:
+    """New tokens of a sequence."""
+    return 64 if bench.device.type == "cuda" else 4
+
+
+def _flashinfer_prefill(bench: Bench, q: torch.Tensor, batch: int, tokens: int) -> Attend | None:
+    if bench.device.type != "cuda":
+        return None
+    try:
+        from flashinfer import BatchPrefillWithPagedKVCacheWrapper
+    except ImportError:
+        return None
+    device, pages, fresh = bench.device, tokens // PAGE_TOKENS, _fresh(bench)
+    new = torch.randn(batch * fresh, QUERIES, DIM, device=device).half()
+    workspace = torch.empty(256 * 2**20, dtype=torch.uint8, device=device)
+    wrapper = BatchPrefillWithPagedKVCacheWrapper(workspace, "NHD")
+    wrapper.plan(
+        torch.arange(batch + 1, dtype=torch.int32, device=device) * fresh,
+        torch.arange(batch + 1, dtype=torch.int32, device=device) * pages,
+        torch.randperm(batch * pages, device=device).int(),
+        torch.full((batch,), PAGE_TOKENS, dtype=torch.int32, device=device),
+        QUERIES, HEADS, DIM, PAGE_TOKENS, causal=True, q_data_type=q.dtype, kv_data_type=q.dtype,
+    )  # fmt: skip
+
+    def attend(k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+        paged = tuple(part.unflatten(0, (-1, PAGE_TOKENS)) for part in (k, v))
+        result: torch.Tensor = wrapper.run(new, paged)
+        return result
 
     return attend
 

@@ -10,19 +10,30 @@ from collections.abc import Callable
 import torch
 
 from benchmarks.gpu.bench import Bench, Row, must_equal
-from cachepawl_kernels import RowRuns, copy_extents, release_rows, write_token_ids, zero_extents
+from cachepawl_kernels import (
+    RowRuns,
+    UnitLayout,
+    copy_extents,
+    copy_slots,
+    release_rows,
+    write_token_ids,
+    zero_extents,
+    zero_slots,
+)
 from cachepawl_kernels.tokens.reference import token_ids_reference
 
 PAGE_TOKENS = 16
 
 
 def measure(bench: Bench) -> list[Row]:
-    """Rows of a decode step, a prefill and frees."""
+    """Rows of a decode step, a prefill and frees, and beside ours what torch takes for it."""
     many, few = (64, 16) if bench.device.type == "cuda" else (8, 4)
     arena = bench.arena(bench.sizes.page_bytes * 64)
     page = bench.sizes.page_bytes // 16 * 16
     frames = torch.arange(2, 2 + few) * page
     sizes = torch.full_like(frames, page)
+    slots, ids = UnitLayout(page, page), torch.arange(8, device=bench.device)
+    to, came = ids[:4], ids[4:]
     return [
         _token_ids(bench, f"token ids, {many} rows of one token", many, 1),
         _token_ids(
@@ -35,6 +46,9 @@ def measure(bench: Bench) -> list[Row]:
             "copy one page",
             lambda: copy_extents(arena, frames[:1], arena, frames[-1:], sizes[:1]),
         ),
+        _timed(bench, "copy 4 slots by device ids", lambda: copy_slots(arena, slots, to, came)),
+        _timed(bench, "torch: copy 4 slots by index", _torch_copy(arena, page, to, came)),
+        _timed(bench, "clear 4 slots by device ids", lambda: zero_slots(arena, slots, to)),
         _timed(bench, "torch: zero one page by index", _torch_zero(arena, page)),
     ]
 
@@ -71,6 +85,17 @@ def _release(bench: Bench, rows: int) -> Row:
     ours()
     must_equal("release", table, torch.zeros_like(table))
     return _timed(bench, f"release {rows} rows of {width}", ours)
+
+
+def _torch_copy(
+    arena: torch.Tensor, page: int, to: torch.Tensor, came: torch.Tensor
+) -> Callable[[], None]:
+    units = arena[: arena.numel() // page * page].view(-1, page)
+
+    def copy() -> None:
+        units[to] = units[came]
+
+    return copy
 
 
 def _torch_zero(arena: torch.Tensor, page: int) -> Callable[[], None]:

@@ -12,11 +12,13 @@ from cachepawl.cli.common import PATH, emit, format_option, output_dir_option, p
 from cachepawl.errors import GateFailed
 from cachepawl.offline.recorded.first_look import is_recording
 from cachepawl.offline.replay.command import Wanted, sweep_of
+from cachepawl.offline.replay.explain import explain, explain_report
 from cachepawl.offline.replay.report import replay_report
 from cachepawl.offline.replay.source import Source, facts_of
 from cachepawl.offline.replay.sweep import run
 from cachepawl.offline.traces.claude_code import Sharing
 from cachepawl.offline.traces.formats import FORMATS, RECORDING, Options
+from cachepawl.offload.writing import WRITE_POLICIES
 from cachepawl.policy import POLICIES
 
 COUNT = click.IntRange(min=1)
@@ -30,6 +32,26 @@ COUNT = click.IntRange(min=1)
 @click.argument("trace", type=PATH)
 @click.option("--model", help="A preset's name, a config.json or its folder.")
 @click.option("--device-gb", help="GiB of the arena; several with commas between.")
+@click.option(
+    "--host-gb",
+    default="0",
+    show_default=True,
+    help="GiB of the host's arena; several with commas between.",
+)
+@click.option(
+    "--link-gbps",
+    type=click.FloatRange(min=0, min_open=True, max=1e6),
+    default=50.0,
+    show_default=True,
+    help="GB/s between device and host, each way.",
+)
+@click.option(
+    "--write",
+    type=click.Choice(list(WRITE_POLICIES)),
+    default="write_through",
+    show_default=True,
+    help="What is written to the host when.",
+)
 @click.option(
     "--policy",
     type=click.Choice(list(POLICIES)),
@@ -86,6 +108,12 @@ COUNT = click.IntRange(min=1)
 )
 @click.option("--seed", type=int, default=Options().seed, show_default=True, help="Of the starts.")
 @click.option("--skip-bad-lines", is_flag=True, help="Leave out lines that cannot be read.")
+@click.option(
+    "--explain",
+    "number",
+    type=COUNT,
+    help="Tell of the request of this number what it hit, what it missed, and why that was gone.",
+)
 @click.option("--limit", type=COUNT, help="Requests to replay at most.")
 @click.option("--jobs", type=COUNT, help="Processes; default: one for each core.")
 @click.option(
@@ -104,6 +132,7 @@ def command(
     sharing: str,
     seed: int,
     skip_bad_lines: bool,
+    number: int | None,
     limit: int | None,
     jobs: int | None,
     output_format: str,
@@ -122,6 +151,9 @@ def command(
     source = Source(trace, trace_format, skip_bad_lines, limit, options)
     facts = facts_of(source)
     sweep = sweep_of(Wanted(**wanted), source, facts)
+    if number is not None:
+        told = [explain(scenario, source.requests(), number) for scenario in sweep.scenarios]
+        return emit(explain_report(told, number), output_format, output_dir)
     total = facts.requests * len(sweep.scenarios)
     with progress("replay", total) as tick:
         found = run(sweep, jobs or len(os.sched_getaffinity(0)), tick)

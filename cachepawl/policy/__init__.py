@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from cachepawl.policy.base import EvictionPolicy
+from cachepawl.policy.joint import Joint
 from cachepawl.policy.lru import Lru
 
-POLICIES: dict[str, Callable[[], EvictionPolicy]] = {"lru": Lru}
+POLICIES: dict[str, Callable[[], EvictionPolicy]] = {"lru": Lru, "joint": Joint}
 """By name, a maker: each cache has a policy of its own, which may learn."""

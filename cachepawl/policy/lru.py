@@ -2,45 +2,15 @@
 
 from __future__ import annotations
 
-from cachepawl.policy.base import Victim
+from cachepawl.policy.base import EvictionPolicy, Kind, Victim
 from cachepawl.tree import RadixTree
 
 
-class LruKv:
-    """KV leaves alone, least recently used first: for a shortage of pages only."""
-
-    name = "lru"
-
-    def victim(self, tree: RadixTree) -> Victim | None:
-        """The tail of the KV list: a leaf, and its state goes with it.  O(1)."""
-        node = tree.kv_victim()
-        return None if node is None else Victim(node, "kv")
-
-
-class LruState:
-    """States alone, least recently used first: for a shortage of state slots only."""
-
-    name = "lru"
-
-    def victim(self, tree: RadixTree) -> Victim | None:
-        """The tail of the state list, whether inner node or leaf.  O(1)."""
-        node = tree.state_victim()
-        return None if node is None else Victim(node, "state")
-
-
-class LruWindow:
-    """Windows alone, least recently used first: for a shortage of window pages only."""
-
-    name = "lru"
-
-    def victim(self, tree: RadixTree) -> Victim | None:
-        """The tail of the window list, whether inner node or leaf.  O(1)."""
-        node = tree.window_victim()
-        return None if node is None else Victim(node, "window")
-
-
-class Lru:
+class Lru(EvictionPolicy):
     """One budget for all kinds: the oldest of the tails goes.
+
+    Of one kind alone, the tail of its list: of KV a leaf with all it holds, of states and
+    windows an inner node or a leaf.
 
     Leaves that nothing can use have stamp 0 and so go first of all.  Of tails with equal
     stamps the KV leaf goes: they were used by the same call, and the leaf frees all kinds
@@ -49,8 +19,10 @@ class Lru:
 
     name = "lru"
 
-    def victim(self, tree: RadixTree) -> Victim | None:
+    def victim(self, tree: RadixTree, kind: Kind | None = None) -> Victim | None:
         """The oldest tail by logical stamp.  O(1)."""
+        if kind is not None:
+            return _tail(tree, kind)
         leaf = tree.kv_victim()
         last = tree.state_victim()
         if tree.windows is not None and (wide := tree.windows.oldest()) is not None:
@@ -63,8 +35,25 @@ class Lru:
             return Victim(leaf, "kv")
         return None if last is None else Victim(last, "state")
 
+    def reason(self, tree: RadixTree, victim: Victim) -> str:
+        """How long it was not used."""
+        return _idle(tree, victim)
+
+
+def _idle(tree: RadixTree, victim: Victim) -> str:
+    node = victim.node
+    stamp = node.state_stamp if victim.kind == "state" else node.kv_stamp
+    return f"unused for {tree.clock - stamp} uses" if stamp else "nothing could use it"
+
+
+def _tail(tree: RadixTree, kind: Kind) -> Victim | None:
+    if kind == "kv":
+        node = tree.kv_victim()
+    elif kind == "state":
+        node = tree.state_victim()
+    else:
+        node = tree.window_victim()
+    return None if node is None else Victim(node, kind)
+
 
 LRU = Lru()
-LRU_KV = LruKv()
-LRU_STATE = LruState()
-LRU_WINDOW = LruWindow()

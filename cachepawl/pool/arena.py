@@ -6,12 +6,14 @@ uniform stride, made once: nothing is bound again when a frame changes kind.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
 
 from cachepawl.pool.geometry import Geometry
+from cachepawl.pool.movement import Movement, TorchMovement, Units
+from cachepawl.pool.moves import Move
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,15 @@ class Arena:
     is the budget to the byte.
     """
 
-    def __init__(self, geometry: Geometry, budget: int, device: str, dtypes: ArenaDtypes) -> None:
+    def __init__(
+        self,
+        geometry: Geometry,
+        budget: int,
+        device: str,
+        dtypes: ArenaDtypes,
+        movement: Movement | None = None,
+    ) -> None:
+        """`movement` copies and clears; None is plain torch."""
         if budget < geometry.total_bytes:
             raise ValueError(
                 f"a budget of {budget} bytes for {geometry.total_bytes} bytes of frames"
@@ -48,12 +58,17 @@ class Arena:
         self.budget = budget
         self.dtypes = dtypes
         self.raw = torch.zeros(budget, dtype=torch.uint8, device=device)
+        self.movement: Movement = TorchMovement() if movement is None else movement
         self._used = self.raw[: geometry.total_bytes]
-        self.frames = self._used.view(geometry.num_frames, geometry.frame_bytes)
+        frame, page = geometry.frame_bytes, geometry.page_bytes
+        self._frame_units = Units(self._used, frame, frame)
+        self._state_units = Units(self._used, frame, geometry.state_bytes)
+        self._page_units = Units(self._used, page, page)
+        self.frames = self._frame_units.rows
         """`(frames, frame_bytes)` uint8: a frame as one contiguous byte range."""
-        self.states = self.frames[:, : geometry.state_bytes]
+        self.states = self._state_units.rows
         """`(frames, state_bytes)` uint8: a state as one contiguous byte range."""
-        self.pages = self._used.view(-1, geometry.page_bytes)
+        self.pages = self._page_units.rows
         """`(pages, page_bytes)` uint8: a KV page as one contiguous byte range."""
 
     def k_view(self, layer: int) -> torch.Tensor:
@@ -101,32 +116,20 @@ class Arena:
 
     def copy_states(self, src: torch.Tensor, dst: torch.Tensor) -> None:
         """Copy whole states, `src[i]` to `dst[i]` (slots, int64); the two must not overlap."""
-        self.states[dst] = self.states[src]
+        self.movement.copy_units(self._state_units, src, dst)
 
     def zero_states(self, slots: torch.Tensor) -> None:
         """Clear whole states (slots, int64)."""
-        self.states[slots] = 0
+        self.movement.zero_units(self._state_units, slots)
 
-    def zero_frames(self, frames: list[int]) -> None:
+    def zero_frames(self, frames: Iterable[int]) -> None:
         """Clear whole frames.  Old state bits read as KV may be NaN."""
-        index = torch.tensor(frames, dtype=torch.int64)
-        self.frames[index.to(self.raw.device, non_blocking=True)] = 0
+        self.movement.zero_listed(self._frame_units, sorted(set(frames)))
+
+    def move_pages(self, moves: Iterable[Move]) -> None:
+        """Copy whole KV pages; no page is source and target, none is a target twice."""
+        self.movement.move_runs(self._page_units, moves)
 
     def poison_frame(self, frame: int) -> None:
         """Debug, where nothing runs beside the host: fill a frame with 0xFF, NaN in any float."""
         self.frames[frame] = 0xFF
-
-
-COPY_BYTES = 32 << 20
-"""Most bytes of a page copy that are held outside the arena at once."""
-
-
-def copy_pages(arena: Arena, src: Sequence[int], dst: Sequence[int]) -> None:
-    """Copy whole KV pages, `src[i]` to `dst[i]`; no page is in both, none twice in `dst`.
-
-    On the current stream; the ids travel without a synchronisation.  Each part of at most
-    `COPY_BYTES` is gathered and scattered: two launches.
-    """
-    index = torch.tensor([src, dst], dtype=torch.int64).to(arena.raw.device, non_blocking=True)
-    for part in torch.split(index, max(1, COPY_BYTES // arena.geometry.page_bytes), dim=1):
-        arena.pages[part[1]] = arena.pages[part[0]]

@@ -33,6 +33,10 @@ class MovablePages(KvPages):
         """Whether a transfer holds pages of the frame where they are."""
         return frame in self._still
 
+    def held_still(self) -> dict[int, int]:
+        """Pages that transfers hold, by frame."""
+        return dict(self._still)
+
     def start_moves(self, moves: Moves) -> None:
         """The targets are in use and pinned; the sources still are.  Copy, then `finish_moves`.
 

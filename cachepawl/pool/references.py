@@ -167,6 +167,24 @@ class PageReferences:
         del self.rows[row]
         self.frames.drop_reservation(row)
 
+    def cut(self, row: int, pages: int) -> None:
+        """Give back what a row has beyond its first `pages` pages; it goes on without them."""
+        entry = self.live(row)
+        gone = entry.slice(max(pages, entry.shared), entry.count)
+        kept = Row(entry.slice(0, entry.count - gone.count))
+        kept.shared = entry.shared
+        self.rows[row] = kept
+        self.row_pages -= gone.count
+        self.frames.free_pinned(gone)
+        self.frames.drop_reservation(row)
+
+    def rename(self, row: int, name: int) -> None:
+        """The same pages under another number.  InvariantError if that is taken."""
+        if name in self.rows:
+            raise InvariantError(f"row {name} is open already with {self.rows[name].count} pages")
+        self.rows[name] = self.rows.pop(row)
+        self.frames.drop_reservation(row)
+
     # -- moves -----------------------------------------------------------------------
 
     def touching(self, frames: frozenset[int]) -> list[int]:

@@ -14,6 +14,7 @@ from time import monotonic
 from cachepawl.cache import HybridPrefixCache, Published
 from cachepawl.errors import OutOfPages
 from cachepawl.evacuation import Admission
+from cachepawl.policy.base import Facts
 from cachepawl.tree import Lock, Match, Miss, Node
 from cachepawl.types import Key, Runs
 
@@ -96,6 +97,11 @@ class RecordingCache(HybridPrefixCache):
         return gone
 
     # -- rows ----------------------------------------------------------------------
+
+    def begin(self, row: int, key: Key, at: int, recalled: Facts | None = None) -> Facts:
+        facts = self._plain.begin(row, key, at, recalled)
+        self._put(("begin", monotonic(), *key, row, at, facts))
+        return facts
 
     def open_row(self, row: int, node: Node, tokens: int) -> None:
         self._plain.open_row(row, node, tokens)

@@ -55,6 +55,8 @@ CALLS = {
     "lock": Verb((_INT, _INT)),  # node, receipt
     "lock_path": Verb((_INT, _INT)),
     "unlock": Verb((_INT,)),  # receipt
+    "begin": Verb((_KEY, _INT, _INT, Kind.INTS)),
+    # row, when it came in milliseconds, what the policy recalled of the key
     "open_row": Verb((_INT, _INT, _INT)),  # row, node, tokens
     "allocate": Verb((_INT, _INT), (Kind.MAYBE_INTS,)),  # row, tokens; first page, pages, ...
     "next_pages": Verb((Kind.ROWS,), (Kind.SUM,)),

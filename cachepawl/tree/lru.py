@@ -2,7 +2,8 @@
 
 On a list is exactly what is resident and unlocked.  Links of a locked node are
 left as they were and mean nothing, so that a path that lies side by side in the
-list leaves it, moves and comes back in one piece.
+list leaves it, moves and comes back in one piece.  Stamps of locked nodes go on: they are
+the time of the last use of the node or of what is below it, for what comes back unused.
 """
 
 from __future__ import annotations
@@ -11,6 +12,9 @@ from collections.abc import Iterator
 
 from cachepawl.tree.node import Node, sentinel
 from cachepawl.types import Runs
+
+LOOKS = 64
+"""Neighbours looked at to find the old place of what comes back unused."""
 
 
 class KvList:
@@ -70,8 +74,8 @@ class KvList:
     def lift_path(self, node: Node, stamp: int) -> None:
         """Make the unlocked nodes from `node` to the root the newest, the root's end first.
 
-        Stops at the first locked node: everything above it is locked as well.
-        Cost: the unlocked part of the path.
+        Stops at the first locked node, which is stamped: everything above it is locked as
+        well.  Cost: the unlocked part of the path.
         """
         head = self.warm
         parent = node.parent
@@ -96,6 +100,8 @@ class KvList:
             assert parent is not None  # the root is on no list
             node = parent
             parent = node.parent
+        if node.kv_stamp < stamp:
+            node.kv_stamp = stamp
 
     @staticmethod
     def take_path(node: Node, pages: list[Runs]) -> Node:
@@ -146,6 +152,35 @@ class KvList:
         head.kv_older = last
         return node
 
+    def put_path_back(self, node: Node, stamp: int, pages: list[Runs]) -> Node:
+        """As `put_path`, to where the nodes would stand had they never left.
+
+        Their places are looked for from the oldest node on.  Where one is not among the
+        first `LOOKS`, it and the rest of the path become the newest, with `stamp`.
+        """
+        head = self.warm
+        older, looks, least = head, LOOKS, 0
+        parent = node.parent
+        while parent is not None and node.full_lock == 1:
+            wanted = max(node.kv_stamp, least)
+            newer = older.kv_newer
+            # Past equals, too: below a node of this stamp may be others with it.
+            while newer is not head and newer.kv_stamp <= wanted and looks:
+                older, looks = newer, looks - 1
+                newer = older.kv_newer
+            if not looks or not wanted:
+                return self.put_path(node, stamp, pages)
+            node.full_lock = 0
+            node.kv_stamp = least = wanted
+            pages.append(node.pages)
+            node.kv_older, node.kv_newer = older, newer
+            older.kv_newer = newer.kv_older = older = node
+            node = parent
+            parent = node.parent
+        if node.kv_stamp < least:
+            node.kv_stamp = least
+        return node
+
     def __iter__(self) -> Iterator[Node]:
         """Newest first, the cold ones last."""
         for head in (self.warm, self.cold):
@@ -175,6 +210,24 @@ class StateList:
         node.state_newer = head
         node.state_older = older = head.state_older
         head.state_older = older.state_newer = node
+
+    def put_back(self, node: Node, stamp: int) -> None:
+        """Link an unlinked node by its own stamp; as the newest if that place is far up.
+
+        As `KvList.put_path_back`.
+        """
+        head = older = self.head
+        wanted = node.state_stamp
+        newer = older.state_newer
+        looks = LOOKS if wanted else 0
+        while newer is not head and newer.state_stamp < wanted and looks:
+            older, looks = newer, looks - 1
+            newer = older.state_newer
+        if not looks:
+            self.put(node, stamp)
+            return
+        node.state_older, node.state_newer = older, newer
+        older.state_newer = newer.state_older = node
 
     @staticmethod
     def remove(node: Node) -> None:

@@ -34,6 +34,7 @@ class Reason(StrEnum):
     """The window KV before the end is not whole, and never was."""
     WINDOW_EVICTED = "window evicted"
     OTHER_TIER = "held in another tier"
+    """The other tier could serve it, and had not yet."""
     LOCKED_OUT = "locked out"
     """A state was wanted here while all memory was locked, so none was kept."""
     LAST_TOKEN = "computed again for the last token"
@@ -63,18 +64,22 @@ class Miss(NamedTuple):
         return f"{text} ({self.age} uses ago{how})"
 
 
-def explain(tree: Trie, key: Key, found: Match, limit: int | None) -> list[Miss]:
+def explain(tree: Trie, key: Key, found: Match, limit: int | None, elsewhere: int) -> list[Miss]:
     """Split `[found.usable_len, length)` of a key by reason; see `RadixTree.explain`."""
     length = len(key.tokens) // tree.token_bytes
     out: list[Miss] = []
     at = found.usable_len
+    if elsewhere > at:
+        out.append(Miss(Reason.OTHER_TIER, elsewhere - at, elsewhere))
+        at = elsewhere
     if found.kv_len > at:
-        out += _unusable(tree, found, length, length if limit is None else max(limit, 0))
+        out += _unusable(tree, found, at, length, length if limit is None else max(limit, 0))
         at = found.kv_len
     if found.kv_len == found.deepest.end:
         for stop, gone in _ghosts(tree, key, found.deepest):
-            out.append(_miss(tree, Reason.EVICTED, at, stop, gone))
-            at = stop
+            if stop > at:
+                out.append(_miss(tree, Reason.EVICTED, at, stop, gone))
+                at = stop
     if length > at:
         out.append(Miss(Reason.NOTHING_CACHED, length - at, length))
     return out
@@ -86,12 +91,12 @@ def _miss(tree: Trie, reason: Reason, start: int, stop: int, gone: Gone | None) 
     return Miss(reason, stop - start, stop, tree.clock - gone.stamp, gone.by)
 
 
-def _unusable(tree: Trie, found: Match, length: int, limit: int) -> list[Miss]:
+def _unusable(tree: Trie, found: Match, usable: int, length: int, limit: int) -> list[Miss]:
     """Reasons for `[usable, kv_len)`, which is cached."""
-    depth, reason, gone = _candidate(tree, found, length, limit)
+    depth, reason, gone = _candidate(tree, found, usable, length, limit)
     out = []
-    if depth > found.usable_len:
-        out.append(_miss(tree, reason, found.usable_len, depth, gone))
+    if depth > usable:
+        out.append(_miss(tree, reason, usable, depth, gone))
     if found.kv_len > depth:
         rest = Reason.NO_STATE if tree.has_states else Reason.WINDOW_BROKEN
         out.append(Miss(rest, found.kv_len - depth, found.kv_len))
@@ -99,23 +104,23 @@ def _unusable(tree: Trie, found: Match, length: int, limit: int) -> list[Miss]:
 
 
 def _candidate(
-    tree: Trie, found: Match, length: int, limit: int
+    tree: Trie, found: Match, usable: int, length: int, limit: int
 ) -> tuple[int, Reason, Gone | None]:
     """The deepest candidate beyond the usable length, and why it is none; else that length."""
     if not tree.has_states:
         most = limit - limit % tree.page_tokens
-        if tree.windows is None or found.usable_len == most < found.kv_len:
+        if tree.windows is None or usable == most < found.kv_len:
             return found.kv_len, Reason.LAST_TOKEN, None
-        return found.kv_len, *_broken(found.deepest, found.usable_len)
+        return found.kv_len, *_broken(found.deepest, usable)
     node = found.deepest
     if node.end > found.kv_len and node.parent is not None:
         node = node.parent
-    while node.parent is not None and node.end > found.usable_len:
-        reason, gone = _why(tree, node, found.usable_len, length, limit)
+    while node.parent is not None and node.end > usable:
+        reason, gone = _why(tree, node, usable, length, limit)
         if reason is not None:
             return node.end, reason, gone
         node = node.parent
-    return found.usable_len, Reason.NO_STATE, None
+    return usable, Reason.NO_STATE, None
 
 
 def _why(
@@ -128,8 +133,6 @@ def _why(
         return _broken(node, usable)
     if node.end > limit:
         return None, None  # a state here would have been of no use
-    if node.host_state is not None:
-        return Reason.OTHER_TIER, None
     gone = node.state_gone
     if gone is None:
         return None, None

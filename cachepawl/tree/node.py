@@ -37,8 +37,6 @@ class Node:
         "full_lock",
         "hashes",
         "hook",
-        "host_pages",
-        "host_state",
         "key",
         "kv_newer",
         "kv_older",
@@ -98,10 +96,6 @@ class Node:
     state_stamp: int
     """Logical time of the last use of the state."""
 
-    # Places kept for the host tier, which sets them; the state is read for miss reasons.
-    host_pages: Runs
-    host_state: int | None
-
     def __init__(
         self, key: bytes, hook: bytes, parent: Node | None, end: int, pages: Runs, serial: int
     ) -> None:
@@ -123,7 +117,6 @@ class Node:
         self.window_gone = None
         self.kv_stamp = 0
         self.state_stamp = 0
-        self.host_state = None
 
     @property
     def start(self) -> int:

@@ -63,8 +63,11 @@ class RadixTree(Trie):
             self._clock = stamp = self._clock + 1
             self._lift_matched(deepest, stamp)
             used = found.node
-            if used.state is not None and not used.state_lock:
-                self.state_list.lift(used, stamp)
+            if used.state is not None:
+                if used.state_lock:
+                    used.state_stamp = stamp
+                else:
+                    self.state_list.lift(used, stamp)
             if self.windows is not None:
                 self.windows.lift(used, found.usable_len, stamp)
         return found
@@ -80,14 +83,29 @@ class RadixTree(Trie):
             self._clock += 1
             self._lift_matched(deepest, self._clock)
 
-    def explain(self, key: Key, found: Match, limit: int | None = None) -> list[Miss]:
+    def use(self, node: Node) -> None:
+        """Make the KV on the path to a node, and its state, the newest.  Cost: the path.
+
+        As a match that uses this node.  UnknownNode for a node that is not in this tree.
+        """
+        if node.owner is not self.root:
+            refuse_stranger(node)
+        self._clock = stamp = self._clock + 1
+        self._lift_matched(node, stamp)
+        if node.state is not None and not node.state_lock:
+            self.state_list.lift(node, stamp)
+
+    def explain(
+        self, key: Key, found: Match, limit: int | None = None, elsewhere: int = 0
+    ) -> list[Miss]:
         """Why the tokens beyond `found.usable_len` cannot be used, in order; they add up.
 
         `found` is the answer for this very key and limit, and the tree has not changed
-        since.  Does not modify the tree.  Cost: the nodes between what can be used and what
-        is cached, and the ghosts of what was evicted behind it.
+        since.  `elsewhere`: the depth that another tier could serve; what lies before it is
+        missing here only.  Does not modify the tree.  Cost: the nodes between what can be used
+        and what is cached, and the ghosts of what was evicted behind it.
         """
-        return explain(self, key, found, limit)
+        return explain(self, key, found, limit, elsewhere)
 
     def page_hashes(self, node: Node) -> bytes:
         """Hashes of the pages on a node's edge, 32 bytes each; see `hashes`.
@@ -178,28 +196,68 @@ class RadixTree(Trie):
         Counts as a use: what becomes evictable is the newest of its list.  LockError
         for a receipt that was spent before or that this tree did not make.
         """
-        root = self.root
+        node = self._spend(receipt)
+        if node is None:
+            return ()
+        self._clock = stamp = self._clock + 1
+        if receipt.keeps_state:
+            node.state_lock -= 1
+            if node.state is not None:
+                if node.state_lock:
+                    node.state_stamp = stamp
+                else:
+                    self.state_list.put(node, stamp)
+                    self.state_evictable += 1
+                    self.state_protected -= 1
+        if self.windows is not None:
+            self.windows.unlock(node, receipt.boundary, stamp)
+        top, pages = self._put_cold_leaf(node)
+        top = self.kv_list.put_path(top, stamp, pages)
+        self._count_unlocked(node, top, pages)
+        while (parent := top.parent) is not None:
+            top.full_lock -= 1
+            top.kv_stamp = stamp
+            top = parent
+        return tuple(pages)
+
+    def unlock_unused(self, receipt: Lock) -> tuple[Runs, ...]:
+        """As `unlock`, for who only kept it from eviction: no use.
+
+        What becomes evictable goes back among the others by its last use.  If that place is
+        not near the oldest end, it becomes the newest all the same; so do windows.
+        """
+        node = self._spend(receipt)
+        if node is None:
+            return ()
+        self._clock = stamp = self._clock + 1
+        if receipt.keeps_state:
+            node.state_lock -= 1
+            if not node.state_lock and node.state is not None:
+                self.state_list.put_back(node, stamp)
+                self.state_evictable += 1
+                self.state_protected -= 1
+        if self.windows is not None:
+            self.windows.unlock(node, receipt.boundary, stamp)
+        top, pages = self._put_cold_leaf(node)
+        top = self.kv_list.put_path_back(top, stamp, pages)
+        self._count_unlocked(node, top, pages)
+        while (parent := top.parent) is not None:
+            top.full_lock -= 1
+            top = parent
+        return tuple(pages)
+
+    def _spend(self, receipt: Lock) -> Node | None:
+        """Its node, or None for the root.  LockError for a receipt that is not open here."""
         if receipt not in self.open_locks:
             spent = receipt.owner is None
             what = "was spent before" if spent else "is forged or belongs to another tree"
             raise LockError(f"{receipt!r} {what}: spend each receipt once, on the tree it is from")
         self.open_locks.remove(receipt)
         receipt.owner = None
-        node = receipt.node
-        if node is root:
-            return ()
-        self._clock = stamp = self._clock + 1
-        if receipt.keeps_state:
-            node.state_lock -= 1
-            if not node.state_lock and node.state is not None:
-                self.state_list.put(node, stamp)
-                self.state_evictable += 1
-                self.state_protected -= 1
-        if self.windows is not None:
-            self.windows.unlock(node, receipt.boundary, stamp)
-        return self._unlock_kv(node, stamp)
+        return None if receipt.node is self.root else receipt.node
 
-    def _unlock_kv(self, node: Node, stamp: int) -> tuple[Runs, ...]:
+    def _put_cold_leaf(self, node: Node) -> tuple[Node, list[Runs]]:
+        """A leaf that nothing can use goes first.  Returns what of the path is still locked."""
         pages: list[Runs] = []
         top = node
         if node.full_lock == 1 and not node.children and self._useless(node):
@@ -208,15 +266,13 @@ class RadixTree(Trie):
             self.kv_list.put_cold(node)
             assert node.parent is not None  # the root is never locked
             top = node.parent
-        top = self.kv_list.put_path(top, stamp, pages)
+        return top, pages
+
+    def _count_unlocked(self, node: Node, top: Node, pages: list[Runs]) -> None:
         if pages:
             tokens = node.end - top.end
             self.full_evictable += tokens
             self.full_protected -= tokens
-        while (parent := top.parent) is not None:
-            top.full_lock -= 1
-            top = parent
-        return tuple(pages)
 
     # Moving
 
@@ -491,6 +547,17 @@ class RadixTree(Trie):
             parts.append(node.pages)
             node = parent
         return Runs.concat(reversed(parts))
+
+    def path_key(self, node: Node) -> Key:
+        """The tokens from the root to the end of `node`, and their namespace.  Cost: the path."""
+        parts = []
+        hook = b""
+        while (parent := node.parent) is not None:
+            parts.append(node.key)
+            hook = node.hook
+            node = parent
+        namespace = hook[: -self.page_tokens * self.token_bytes]
+        return Key(b"".join(reversed(parts)), namespace)
 
     def path_window(self, node: Node, start: int) -> Runs:
         """Window pages of the tokens from `start` to the end of `node`, in token order.

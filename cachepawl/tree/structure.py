@@ -261,6 +261,7 @@ class Trie:
 
     def _put_state(self, node: Node, slot: int, stamp: int) -> None:
         node.state = slot
+        node.state_stamp = stamp
         node.state_gone = None
         self.owned_slots.add(slot)
         if self.events is not None:

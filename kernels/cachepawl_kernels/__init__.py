@@ -10,6 +10,7 @@ from cachepawl_kernels.fill.launch import poison_extents, zero_extents
 from cachepawl_kernels.fork.launch import fork_states, fork_states_at
 from cachepawl_kernels.fork.layout import Format, Part, StateLayout
 from cachepawl_kernels.rows.launch import release_rows
+from cachepawl_kernels.slots.launch import copy_slots, zero_slots
 from cachepawl_kernels.tokens.batch import RowRuns
 from cachepawl_kernels.tokens.launch import write_token_ids
 from cachepawl_kernels.transfer.launch import gather, scatter, transfer
@@ -23,6 +24,7 @@ __all__ = [
     "StateLayout",
     "UnitLayout",
     "copy_extents",
+    "copy_slots",
     "fork_states",
     "fork_states_at",
     "gather",
@@ -32,4 +34,5 @@ __all__ = [
     "transfer",
     "write_token_ids",
     "zero_extents",
+    "zero_slots",
 ]

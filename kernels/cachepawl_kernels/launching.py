@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
 import triton
 
+from cachepawl_kernels.arguments import Column
 from cachepawl_kernels.errors import KernelArgumentError
 
 
@@ -20,11 +22,19 @@ def check_runnable(kernel: Any, device: torch.device) -> None:
         )
 
 
-def upload(table: torch.Tensor, device: torch.device) -> torch.Tensor:
-    """`table` on `device`, in the order of the current stream, without waiting for it."""
-    if device.type == "cpu":
-        return table
-    return table.pin_memory().to(device, non_blocking=True)
+def upload(columns: Sequence[Column], device: torch.device) -> torch.Tensor:
+    """`(n, len(columns))` int64 on `device`, in the order of the current stream, not waited for.
+
+    The rows are written straight into memory that the device reads by itself, and go up in
+    one copy.
+    """
+    pinned = device.type != "cpu"
+    shape = (columns[0].size, len(columns))
+    host = torch.empty(shape, dtype=torch.int64, pin_memory=pinned)
+    table = host.numpy()
+    for i, column in enumerate(columns):
+        table[:, i] = column
+    return host.to(device, non_blocking=True) if pinned else host
 
 
 def launch(

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import logging
 import time
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from sglang.srt.mem_cache.base_prefix_cache import (
     BasePrefixCache,
+    CacheRequestHandle,
+    CacheRequestOutcome,
     DecLockRefParams,
     DecLockRefResult,
     EvictParams,
@@ -25,14 +27,18 @@ from sglang.srt.mem_cache.base_prefix_cache import (
 
 from cachepawl.cache import HybridPrefixCache
 from cachepawl.errors import InvariantError
+from cachepawl.offload.matching import TierMatch, alone
+from cachepawl.offload.tier import HostTier
+from cachepawl.pool.uploads import to_device
 from cachepawl.snapshots import SnapshotPlan
 from cachepawl.tree import Lock, Miss, Node, Reason
-from cachepawl.types import Key, Runs, namespace_of
+from cachepawl.types import Key, Runs
 from cachepawl_launch.decisions import DecisionLog
 from cachepawl_launch.handover import make_handover
-from cachepawl_launch.indices import token_ids
+from cachepawl_launch.indices import key_of, make_key, token_ids
 from cachepawl_launch.kv_events import published
 from cachepawl_launch.lookups import Ending, Lookup, Lookups
+from cachepawl_launch.marks import Marks
 
 logger = logging.getLogger(__name__)
 
@@ -50,6 +56,24 @@ class Receipt(IncLockRefResult):
         return params
 
 
+class HostPart(Protocol):
+    """What the prefix cache tells a host tier."""
+
+    tier: HostTier
+
+    def settle(self, rid: str) -> None:
+        """The request is gone."""
+
+    def refused_alone(self) -> bool:
+        """Nothing runs and nothing fits; True when something was let go of."""
+
+    def reset(self) -> None:
+        """Empty both tiers."""
+
+    def close(self) -> None:
+        """The process ends."""
+
+
 class CachepawlPrefixCache(BasePrefixCache):
     """The prefix cache that SGLang's scheduler drives when cachepawl is wanted."""
 
@@ -61,6 +85,7 @@ class CachepawlPrefixCache(BasePrefixCache):
         split_prefill: bool,
         decisions: DecisionLog | None = None,
         lookups: Lookups | None = None,
+        marks: Marks | None = None,
     ) -> None:
         params = context.params
         self.req_to_token_pool = params.req_to_token_pool
@@ -77,6 +102,13 @@ class CachepawlPrefixCache(BasePrefixCache):
         self.lookups = lookups or Lookups()
         self._decisions = decisions
         self._latest: Lookup | None = None
+        self.marks = marks or Marks(())
+        self.host: HostPart | None = None
+        """The host tier, once there is one."""
+        self._candidate: tuple[bytes, Any] = (b"", None)
+        """Tokens and `custom_params` of the latest match."""
+        self._ahead: tuple[int, list[int]] = (0, [])
+        """Where the prompt that is computed in chunks goes on, and its marks."""
         self._drop_prefix_of: str | None = None
         if params.enable_kv_cache_events:
             self.cache.tree.log_events()
@@ -94,23 +126,23 @@ class CachepawlPrefixCache(BasePrefixCache):
 
     def reset(self) -> None:
         """Forget everything; SGLang calls this when nothing runs (`/flush_cache`)."""
-        self.cache.reset()
+        if self.host is None:
+            self.cache.reset()
+        else:
+            self.host.reset()
         self.lookups.clear()
         self._latest = self._drop_prefix_of = None
-        self._log("reset")
+        self.log("reset")
 
     # -- match ------------------------------------------------------------------------
-
-    @staticmethod
-    def _key(tokens: Any, extra_key: str | None, salt: str | None) -> Key:
-        return Key(tokens.tobytes(), namespace_of(extra_key, salt))
 
     def match_prefix(self, params: Any) -> MatchResult:
         """The usable prefix.  Takes nothing: the state is copied once the request is admitted."""
         radix, req = params.key, params.req
         limit = len(radix)
-        key = self._key(radix.token_ids, radix.extra_key, radix.cache_salt)
-        match = self.cache.match(key, limit)
+        key = make_key(radix.token_ids, radix.extra_key, radix.cache_salt)
+        found = self._look(key, limit)
+        match = found.device
         usable, node = match.usable_len, match.node
         dropped = req is not None and req.rid == self._drop_prefix_of
         if dropped:
@@ -121,10 +153,11 @@ class CachepawlPrefixCache(BasePrefixCache):
             prompt = len(radix.token_ids)
             missed = [Miss(Reason.DROPPED, prompt, prompt)]
             if not dropped:
-                missed = self.cache.tree.explain(key, match, limit)
+                missed = self._explain(key, found, limit)
             self._latest = Lookup(req.rid, prompt, usable, branch, missed)
             self.lookups.note(self._latest)
-        self._log("match", len(radix.token_ids), match.kv_len, usable)
+            self._candidate = key.tokens, req.sampling_params.custom_params
+        self.log("match", len(radix.token_ids), match.kv_len, usable)
         return MatchResult(
             device_prefix_len=usable,
             last_device_node=node,
@@ -135,27 +168,70 @@ class CachepawlPrefixCache(BasePrefixCache):
             full_kv_hit_length=kv_len,
         )
 
+    def _look(self, key: Key, limit: int | None) -> TierMatch:
+        if self.host is None:
+            return alone(self.cache.match(key, limit))
+        return self.host.tier.match(key, limit)
+
+    def _explain(self, key: Key, found: TierMatch, limit: int | None) -> list[Miss]:
+        if self.host is None:
+            return self.cache.tree.explain(key, found.device, limit)
+        return self.host.tier.explain(key, found, limit)
+
+    def key_of(self, req: Any) -> tuple[Key, int] | None:
+        """What a waiting request will be matched by, and to what depth; None if by nothing."""
+        if req.positional_embed_overrides is not None or req.rid == self._drop_prefix_of:
+            return None
+        tokens = req.origin_input_ids + req.output_ids
+        key = make_key(tokens, req.extra_key, req.cache_salt)
+        return key, req._compute_max_prefix_len(len(tokens))
+
     def touch_prefix(self, key: Any) -> None:
-        self.cache.touch(self._key(key.token_ids, key.extra_key, key.cache_salt))
+        self.cache.touch(make_key(key.token_ids, key.extra_key, key.cache_salt))
 
     def path_device_indices(self, node: Node) -> torch.Tensor:
         return self._indices(self.cache.tree.path_pages(node))
 
     def _indices(self, runs: Runs) -> torch.Tensor:
-        ids = torch.from_numpy(token_ids(runs, self.page_size))
-        return ids.to(self.token_to_kv_pool_allocator.device, non_blocking=True)
+        return to_device(token_ids(runs, self.page_size), self.token_to_kv_pool_allocator.device)
 
     # -- admission, asked by the prefill budget -----------------------------------------
 
     def chunk_stop(self) -> int | None:
         """Tokens of the candidate's first chunk, ended for one more snapshot, or None."""
         look = self._latest
-        return None if look is None else self.plan.first_stop(look.prompt, look.usable, look.branch)
+        if look is None:
+            return None
+        return self.plan.first_stop(look.prompt, look.usable, look.branch, self._marks())
+
+    def _marks(self) -> list[int]:
+        """Where others are likely to leave the candidate's prompt."""
+        return self.marks.of(*self._candidate) if self.plan.enabled else []
+
+    def first_cut(self, chunk: int) -> int:
+        """Tokens of the candidate's first chunk of several: `chunk`, or less, to end at a mark."""
+        look = self._latest
+        if look is None or not chunk:
+            return chunk
+        self._ahead = look.usable, self._marks()
+        return self.next_cut(look.prompt - look.usable, chunk)
+
+    def next_cut(self, left: int, chunk: int) -> int:
+        """As `first_cut`, of the prompt that goes on with `left` tokens."""
+        start, marks = self._ahead
+        stop = self.plan.mark_stop(start + left, start, marks)
+        took = stop if 0 < stop < chunk else chunk
+        self._ahead = start + took, marks
+        return took
 
     def refused(self, *, nothing_pending: bool) -> None:
         """The candidate did not fit.  On an idle server only its own prefix is in the way."""
         look = self._latest
-        if look is not None and look.usable and nothing_pending and not self.cache.refs.rows:
+        if not nothing_pending or self.cache.refs.rows:
+            return
+        if self.host is not None and self.host.refused_alone():
+            return
+        if look is not None and look.usable:
             self._drop_prefix_of = look.rid
             self.cache.counters.prefixes_dropped += 1
 
@@ -181,7 +257,7 @@ class CachepawlPrefixCache(BasePrefixCache):
 
     def checkpoint(self, req: Any, *, up_to: int, **kwargs: Any) -> None:
         """Publish the request's KV as deep as its newest state, and that state."""
-        key = self._key(req.full_untruncated_fill_ids, req.extra_key, req.cache_salt)
+        key = key_of(req)
         offer = self.handover.offer(req, up_to, lambda depth: self._has_state(key, depth))
         depth = offer.depth // self.page_size * self.page_size
         taken = False
@@ -190,7 +266,7 @@ class CachepawlPrefixCache(BasePrefixCache):
         if offer.refused:
             self.cache.note_locked_out(key, offer.refused)
         self.handover.settle(req, offer, taken)
-        self.cache.check(self.check_level)
+        self._check(self.check_level)
 
     def _has_state(self, key: Key, depth: int) -> bool:
         found = self.cache.tree.peek(key, depth)
@@ -209,7 +285,9 @@ class CachepawlPrefixCache(BasePrefixCache):
         req.lock = new
         req.last_node = done.node
         req.kv.cache_protected_len = req.kv.cache_inserted_len = depth
-        self._log("publish", row, depth, slot, done.state_taken, done.replaced, done.node.pages)
+        if self.host is not None:
+            self.host.tier.published(done)
+        self.log("publish", row, depth, slot, done.state_taken, done.replaced, done.node.pages)
         return done.state_taken
 
     def free_kv_row(self, kv: Any, ranges: list[tuple[int, int]]) -> None:
@@ -223,7 +301,18 @@ class CachepawlPrefixCache(BasePrefixCache):
         if req.rid == self._drop_prefix_of:
             self._drop_prefix_of = None
         self.lookups.end(req.rid, self.cache.counters, _ending(req))
-        self._log("release", checkpointed, self.cache.frames.kv_pages, self.cache.frames.states)
+        self.log("release", checkpointed, self.cache.frames.kv_pages, self.cache.frames.states)
+
+    def finish(self, handle: CacheRequestHandle, outcome: CacheRequestOutcome) -> None:
+        """A request has ended, or gave up in the queue: nothing is kept for it."""
+        super().finish(handle, outcome)
+        if self.host is not None:
+            self.host.settle(handle.rid)
+
+    def release_host_resources(self) -> None:
+        """The process ends."""
+        if self.host is not None:
+            self.host.close()
 
     # -- eviction ----------------------------------------------------------------------
 
@@ -299,9 +388,12 @@ class CachepawlPrefixCache(BasePrefixCache):
 
     # -- checks and looking ---------------------------------------------------------------
 
+    def _check(self, level: int) -> None:
+        (self.cache if self.host is None else self.host.tier).check(level)
+
     def sanity_check(self) -> None:
         """SGLang's own check between requests: without rows, nothing may be locked."""
-        self.cache.check(max(1, self.check_level))
+        self._check(max(1, self.check_level))
         tree = self.cache.tree
         if not self.cache.refs.rows and (tree.full_protected or tree.state_protected):
             raise InvariantError(f"locked while idle\n{tree.render()}")
@@ -309,7 +401,7 @@ class CachepawlPrefixCache(BasePrefixCache):
     def check_step(self, reqs: list[Any], lengths: list[int]) -> None:
         """After a batch got its KV: invariants, and at level 2 every device row."""
         if self.check_level:
-            self.cache.check(self.check_level)
+            self._check(self.check_level)
         if self.check_level >= 2:
             for req, length in zip(reqs, lengths, strict=True):
                 self._check_row(req, length)
@@ -331,7 +423,8 @@ class CachepawlPrefixCache(BasePrefixCache):
     def pretty_print(self) -> None:
         logger.info("%s\n%s", self.cache.stats(), self.cache.tree.render())
 
-    def _log(self, *words: object) -> None:
+    def log(self, *words: object) -> None:
+        """A line in the log of decisions, if one is kept."""
         if self._decisions is not None:
             c = self.cache.counters
             totals = (c.evicted_tokens, c.evicted_states, c.admissions_refused, c.evacuated_pages)

@@ -16,6 +16,8 @@ from sglang.srt.runtime_context import get_memory
 from cachepawl.cache import HybridPrefixCache
 from cachepawl.config import BACKEND, ENVIRONMENT, Options
 from cachepawl.errors import CachepawlError, ConfigError
+from cachepawl.offload.tier import HostTier
+from cachepawl.offload.writing import WRITE_POLICIES
 from cachepawl.policy import POLICIES
 from cachepawl.pool.arena import Arena
 from cachepawl_launch import map_order
@@ -24,9 +26,15 @@ from cachepawl_launch.checkpoints import CheckpointCopies
 from cachepawl_launch.compressed_states import CompressedRowPool
 from cachepawl_launch.decisions import DecisionLog
 from cachepawl_launch.evacuation import PageMover
+from cachepawl_launch.host.agreement import agreement
+from cachepawl_launch.host.parts import HostFaults, open_host
+from cachepawl_launch.host.steps import HostSteps
+from cachepawl_launch.marks import Marks
+from cachepawl_launch.movement import choose_movement
+from cachepawl_launch.policy import make_policy
 from cachepawl_launch.pools import ArenaHybridKVPool, ArenaMHAPool
 from cachepawl_launch.recorder import Recorder, records_here
-from cachepawl_launch.report import describe_cache
+from cachepawl_launch.report import describe_cache, describe_host
 from cachepawl_launch.request_pools import ArenaHybridRowPool, ArenaRowPool
 from cachepawl_launch.shapes import dtypes_of
 from cachepawl_launch.sizing import ArenaSizer
@@ -48,6 +56,7 @@ class Assembly:
         self.mover: PageMover | None = None
         self.tree_cache: CachepawlPrefixCache | None = None
         self.recorder: Recorder | None = None
+        self.host: HostSteps | None = None
 
     # -- pools ------------------------------------------------------------------------
 
@@ -62,11 +71,17 @@ class Assembly:
             )
         size = self.sizer.size
         assert size is not None, "the pools are built before their size is known"
-        self.arena = Arena(size.geometry, size.budget, configurator.device, dtypes_of(configurator))
+        self.arena = Arena(
+            size.geometry,
+            size.budget,
+            configurator.device,
+            dtypes_of(configurator),
+            choose_movement(self.options.movement, configurator.device),
+        )
         self.cache = HybridPrefixCache(
             size.geometry,
             states_per_request=size.states_per_request,
-            policy=POLICIES[self.options.policy](),
+            policy=make_policy(self.options),
             page_cap=size.page_cap,
             state_cap=size.state_cap,
         )
@@ -162,11 +177,45 @@ class Assembly:
             split_prefill=self.options.split_prefill,
             decisions=DecisionLog(Path(f"{log}.{context.tp_rank}")) if log else None,
             lookups=self.recorder.lookups if self.recorder else None,
+            marks=Marks(self.options.turn_opening),
         )
         if self.recorder:
             self.recorder.start(self.options, self.tree_cache, context)
+        if self.options.host_gb is not None:
+            self.host = self._open_host(context)
+            self.tree_cache.host = self.host
         logger.info("cachepawl: tree, pools and patches are in use")
         return self.tree_cache
+
+    def _open_host(self, context: Any) -> HostSteps:
+        """The host tier of this rank; ConfigError, logged, where its memory is refused."""
+        assert self.arena is not None
+        assert self.cache is not None
+        assert self.mover is not None
+        assert self.tree_cache is not None
+        size, options = self.sizer.size, self.options
+        assert size is not None
+        budget = options.host_bytes(size.budget)
+        assert budget is not None
+        faults = HostFaults(options.host_faults, options.host_corrupt, options.host_slow)
+        try:
+            parts = open_host(self.arena, budget, self.mover.streams, faults)
+        except ConfigError as error:
+            raise refuse(str(error)) from None
+        tier = HostTier(
+            self.cache,
+            parts.arena.geometry,
+            parts.orders,
+            WRITE_POLICIES[options.write_policy](),
+            policy=POLICIES[options.policy](),
+        )
+        tier.loads.before_start = self._catch_up
+        return HostSteps(tier, parts, self.tree_cache, agreement(context.params.tp_cache_group))
+
+    def host_steps(self) -> HostSteps:
+        """What the patches of the scheduler's steps call."""
+        assert self.host is not None, "a step before the prefix cache was made"
+        return self.host
 
     # -- every step -----------------------------------------------------------------------
 
@@ -206,7 +255,13 @@ class Assembly:
 
     def describe(self, scheduler: Any) -> dict[str, Any] | None:
         """The `cachepawl` section of `/server_info`."""
-        return None if self.tree_cache is None else describe_cache(self.tree_cache)
+        if self.tree_cache is None or self.arena is None:
+            return None
+        section = describe_cache(self.tree_cache, self.arena.movement)
+        if self.host is not None:
+            section["stats"] |= self.host.stats()
+            section["host"] = describe_host(self.host.tier)
+        return section
 
     def draw_map(self, request_id: str | None) -> dict[str, Any] | None:
         """A picture of the cache, if maps are served and the request orders one."""

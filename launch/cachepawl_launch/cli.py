@@ -20,9 +20,15 @@ from cachepawl import __version__
 from cachepawl.config import BACKEND, ENVIRONMENT
 from cachepawl.errors import CachepawlError, ConfigError
 from cachepawl.record.parts import check_folder
-from cachepawl_launch.cpu.flags import platform_args, serve_env
+from cachepawl_launch.cpu.flags import check_movement, platform_args, serve_env
 from cachepawl_launch.cpu.platform_name import PLATFORM_NAME
-from cachepawl_launch.flags import flag_names, options_of, parser, split_flags
+from cachepawl_launch.flags import (
+    check_host_flags,
+    flag_names,
+    options_of,
+    parser,
+    split_flags,
+)
 
 PLUGIN = "cachepawl"
 USAGE_ERROR = 2
@@ -61,7 +67,9 @@ def prepare_environment(ours: argparse.Namespace) -> None:
         check_folder(Path(options.trace))
     elif options.trace_salt is not None:
         raise ConfigError("--cachepawl-trace-salt: nothing is recorded; give --cachepawl-trace too")
+    check_host_flags(ours)
     if ours.cachepawl_cpu:
+        check_movement(options.movement, os.environ.get("TRITON_INTERPRET", ""))
         os.environ.update(serve_env())
     allowed = os.environ.get("SGLANG_PLUGINS", "")
     if allowed and PLUGIN not in [name.strip() for name in allowed.split(",")]:
@@ -105,9 +113,11 @@ def _launch(ours: argparse.Namespace, theirs: list[str]) -> int:
     from sglang.srt.plugins import load_plugins
 
     from cachepawl_launch import map_route
+    from cachepawl_launch.host.room import check_room
     from cachepawl_launch.install import check_sglang
     from cachepawl_launch.preview import preview, show
     from cachepawl_launch.refusals import notices, refuse_flags
+    from cachepawl_launch.turns import opening_of
 
     console = Console(stderr=True, soft_wrap=True)
     options = options_of(ours)
@@ -123,14 +133,20 @@ def _launch(ours: argparse.Namespace, theirs: list[str]) -> int:
     refuse_flags(view, BACKEND)  # as resolved
     if options.map:
         map_route.refuse_processes(view)
+    if options.message_marks:
+        options = options.model_copy(update={"turn_opening": opening_of(view)})
+        os.environ[ENVIRONMENT] = options.model_dump_json()
     for line in notices(view, flag_names(theirs)):
         console.print(f"cachepawl: {line}")
     if not ours.cachepawl_dry_run:
         _check_port(view.host, view.port)
     with _one_line_errors(server_args.model_path):
         capacity = preview(server_args, view, options)
+        host = check_room(capacity, view, options)
     console.print(f"cachepawl {__version__}")
     show(capacity, console)
+    if host is not None:
+        console.print(f"cachepawl: {host}")
     if ours.cachepawl_dry_run:
         return 0
     if options.map:

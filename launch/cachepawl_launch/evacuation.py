@@ -19,8 +19,9 @@ import torch
 
 from cachepawl.errors import InvariantError
 from cachepawl.evacuation import Evacuated
-from cachepawl.pool.arena import Arena, copy_pages
+from cachepawl.pool.arena import Arena
 from cachepawl.pool.moves import RowPiece
+from cachepawl.pool.uploads import to_device
 from cachepawl_launch.indices import TokenIds
 from cachepawl_launch.token_allocator import ArenaTokenAllocator
 
@@ -52,13 +53,17 @@ class PageMover:
         if self._arena.raw.is_cuda:
             self._forward_stream = torch.cuda.current_stream()
 
+    def streams(self) -> list[Any]:
+        """Streams, beside the current one, on which forwards are launched."""
+        return [] if self._forward_stream is None else [self._forward_stream]
+
     def __call__(self, done: Evacuated) -> None:
         if self._allocator.awaits_forward:
             raise InvariantError("pages were moved while a batch with token ids is not launched")
         if self._forward_stream is not None:
             torch.cuda.current_stream().wait_stream(self._forward_stream)
         self._catch_up()
-        copy_pages(self._arena, list(done.moves.sources), list(done.moves.targets))
+        self._arena.move_pages(done.moves.every)
         self._write_rows(done.rows)
         self._allocator.move_tails(done.moves)
 
@@ -69,9 +74,7 @@ class PageMover:
         page = self._arena.geometry.page_tokens
         width = self._req_to_token.shape[1]
         at, ids = row_writes(pieces, page, width)
-        index = torch.from_numpy(np.stack([at, ids])).to(
-            self._req_to_token.device, non_blocking=True
-        )
+        index = to_device(np.stack([at, ids]), self._req_to_token.device)
         self._req_to_token.view(-1)[index[0]] = index[1].to(self._req_to_token.dtype)
 
 

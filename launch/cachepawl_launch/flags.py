@@ -8,6 +8,8 @@ from pathlib import Path
 
 from cachepawl.config import Options, make_options
 from cachepawl.errors import ConfigError
+from cachepawl.offload.faults import parse_script
+from cachepawl.snapshots import ANSWER_INTERVAL
 
 
 def parser() -> argparse.ArgumentParser:
@@ -27,7 +29,29 @@ def parser() -> argparse.ArgumentParser:
         metavar="GB",
         help="bytes of the arena, in GiB, exactly (default: what --mem-fraction-static leaves)",
     )
-    p.add_argument("--cachepawl-policy", default="lru", metavar="NAME", help="eviction policy: lru")
+    p.add_argument(
+        "--cachepawl-host-gb",
+        metavar="GB",
+        help="a second tier of the cache in host memory, page-locked, GiB on each rank; 2x: "
+        "twice the arena (default: none)",
+    )
+    p.add_argument(
+        "--cachepawl-write-policy",
+        metavar="WHEN",
+        help="when the host tier gets a copy: write_through (at once), write_through_selective "
+        "(what was used again), write_back (before it is evicted) (default: write_through)",
+    )
+    p.add_argument(
+        "--cachepawl-policy",
+        default=Options().policy,
+        metavar="NAME",
+        help="eviction policy: lru, or joint, which learns reuse times and weighs bytes",
+    )
+    p.add_argument(
+        "--cachepawl-policy-history",
+        metavar="FILE",
+        help="with joint: keep what was learned in FILE, and begin with what is there",
+    )
     p.add_argument(
         "--cachepawl-checkpoint-dtype",
         default="auto",
@@ -45,6 +69,19 @@ def parser() -> argparse.ArgumentParser:
         "--cachepawl-no-split-prefill",
         action="store_true",
         help="never end a prefill chunk early to take one more snapshot",
+    )
+    p.add_argument(
+        "--cachepawl-answer-interval",
+        default=str(ANSWER_INTERVAL),
+        metavar="N",
+        help="tokens between snapshots of an answer, so that the next turn reuses all but its "
+        "last N; rounded up to whole pages; `sglang` for its --mamba-track-interval "
+        "(default: %(default)s)",
+    )
+    p.add_argument(
+        "--cachepawl-no-message-marks",
+        action="store_true",
+        help="never end a prefill chunk early where the first user of a chat speaks",
     )
     p.add_argument(
         "--cachepawl-map",
@@ -69,6 +106,13 @@ def parser() -> argparse.ArgumentParser:
         help="salt of the recording's hashes, for logs to be compared (default: random)",
     )
     p.add_argument(
+        "--cachepawl-movement",
+        default="auto",
+        metavar="HOW",
+        help="who copies and clears the arena's bytes: torch, triton, or auto: Triton kernels "
+        "on a GPU, torch where they cannot run",
+    )
+    p.add_argument(
         "--cachepawl-dry-run", action="store_true", help="print what the budget holds, and stop"
     )
     p.add_argument(
@@ -91,6 +135,21 @@ def parser() -> argparse.ArgumentParser:
         "--cachepawl-corrupt-restored-state",
         action="store_true",
         help="negative control: a hit restores a wrong state",
+    )
+    tests.add_argument(
+        "--cachepawl-host-faults", metavar="SCRIPT", help="transfers fail: load:0:fail, ..."
+    )
+    tests.add_argument(
+        "--cachepawl-host-corrupt",
+        metavar="WHAT",
+        help="negative control: loaded pages or states arrive as zeros",
+    )
+    tests.add_argument(
+        "--cachepawl-host-slow",
+        type=float,
+        default=0.0,
+        metavar="SECONDS",
+        help="every copy of a transfer takes longer",
     )
     tests.add_argument(
         "--cachepawl-decision-log", metavar="FILE", help="append every decision to FILE.RANK"
@@ -122,11 +181,20 @@ def options_of(ours: argparse.Namespace) -> Options:
     """The validated options; ConfigError names the flag and the value."""
     return make_options(
         device_gb=ours.cachepawl_device_gb,
+        host_gb=ours.cachepawl_host_gb,
+        write_policy=ours.cachepawl_write_policy or "write_through",
+        host_faults=ours.cachepawl_host_faults,
+        host_corrupt=ours.cachepawl_host_corrupt,
+        host_slow=ours.cachepawl_host_slow,
         policy=ours.cachepawl_policy,
+        policy_history=_absolute(ours.cachepawl_policy_history),
         checkpoint_dtype=ours.cachepawl_checkpoint_dtype,
         check_level=ours.cachepawl_check_level,
         split_prefill=not ours.cachepawl_no_split_prefill,
+        answer_interval=_interval(ours.cachepawl_answer_interval),
+        message_marks=not ours.cachepawl_no_message_marks,
         map=ours.cachepawl_map,
+        movement=ours.cachepawl_movement,
         poison_freed=ours.cachepawl_poison_freed,
         corrupt_restored_state=ours.cachepawl_corrupt_restored_state,
         decision_log=ours.cachepawl_decision_log,
@@ -135,6 +203,39 @@ def options_of(ours: argparse.Namespace) -> Options:
         trace_salt=ours.cachepawl_trace_salt,
         allow_other_sglang=ours.cachepawl_allow_other_sglang,
     )
+
+
+def check_host_flags(ours: argparse.Namespace) -> None:
+    """ConfigError for flags of a host tier that is not asked for, or of two that do not agree."""
+    if ours.cachepawl_host_gb is None:
+        for name in ("write_policy", "host_faults", "host_corrupt", "host_slow"):
+            if getattr(ours, f"cachepawl_{name}"):
+                flag = f"--cachepawl-{name.replace('_', '-')}"
+                raise ConfigError(f"{flag}: there is no host tier; give --cachepawl-host-gb too")
+    elif ours.cachepawl_trace is not None:
+        raise ConfigError(
+            "--cachepawl-trace beside --cachepawl-host-gb is not supported: what the host tier "
+            "does is not recorded yet; drop either"
+        )
+    elif ours.cachepawl_policy != "lru":
+        raise ConfigError(
+            f"--cachepawl-policy {ours.cachepawl_policy} beside --cachepawl-host-gb is not "
+            f"supported: it learns from requests, and what a load brings back is none; use lru"
+        )
+    elif ours.cachepawl_checkpoint_dtype != "auto":
+        raise ConfigError(
+            f"--cachepawl-checkpoint-dtype {ours.cachepawl_checkpoint_dtype} beside "
+            f"--cachepawl-host-gb is not supported: the host tier copies whole states; drop either"
+        )
+    if ours.cachepawl_host_faults is not None:
+        parse_script(ours.cachepawl_host_faults)
+
+
+def _interval(word: str) -> int | str | None:
+    """A number if it is one; what is not is refused with the other options."""
+    if word == "sglang":
+        return None
+    return int(word) if word.isdecimal() else word
 
 
 def _absolute(path: str | None) -> str | None:

@@ -9,7 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
+
+from cachepawl.pool.uploads import to_device
 
 
 class HostIds:
@@ -23,11 +26,12 @@ class HostIds:
         """`(len(ids),)` int64; a view of the table for a single id."""
         if len(ids) == 1:
             return self.table[ids[0] : ids[0] + 1]
-        return torch.tensor(ids, dtype=torch.int64).to(self.table.device, non_blocking=True)
+        return to_device(np.array(ids, np.int64), self.table.device)
 
     def to_host(self, index: torch.Tensor) -> list[int]:
         """The ids in a tensor of any shape."""
-        same = index.untyped_storage().data_ptr() == self.table.untyped_storage().data_ptr()
+        # The same storage, not the same address: a `meta` tensor has none.
+        same = index.untyped_storage()._cdata == self.table.untyped_storage()._cdata
         if same and index.numel() == 1:
             return [int(index.storage_offset())]
         self.device_reads += 1

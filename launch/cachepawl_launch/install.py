@@ -16,9 +16,12 @@ from cachepawl_launch.cpu import hooks
 from cachepawl_launch.cpu.platform_name import selected
 from cachepawl_patches import (
     allocation,
+    answer_grid,
+    arrival,
     beam_search,
     fingerprint,
     forward_start,
+    host_tier,
     init_pools,
     internal_state,
     memory_config,
@@ -49,12 +52,16 @@ PATCHED = (
     forward_start.TARGET,
     internal_state.TARGET,
     beam_search.TARGET,
+    answer_grid.TARGET,
+    arrival.SENT,
+    arrival.RECEIVED,
 )
 
 
-def check_applied() -> None:
+def check_applied(options: Options) -> None:
     """ConfigError unless SGLang applied every patch; it only logs one that fails."""
-    missing = [target for target in PATCHED if target not in HookRegistry._patched]
+    wanted = PATCHED + (host_tier.TARGETS if options.host_gb is not None else ())
+    missing = [target for target in wanted if target not in HookRegistry._patched]
     if missing:
         raise ConfigError(f"SGLang did not apply the patch of {missing[0]}; see its log above")
 
@@ -69,9 +76,13 @@ def install(options: Options) -> Assembly:
     forward_start.install(assembly.start_forward)
     internal_state.install(assembly.describe, assembly.draw_map)
     beam_search.install()
+    answer_grid.install(options.answer_interval)
+    arrival.install()
+    if options.host_gb is not None:
+        host_tier.install(assembly.host_steps)
 
     def make_tree_cache(context: Any) -> CachepawlPrefixCache:
-        check_applied()
+        check_applied(options)
         if selected():
             hooks.check_applied()
         return assembly.make_tree_cache(context)

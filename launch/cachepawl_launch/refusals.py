@@ -21,7 +21,7 @@ def _not(*allowed: Any) -> Callable[[Any], bool]:
     return lambda value: value not in allowed
 
 
-_HOST = "the host tier is not served yet"
+_HOST = "cachepawl has a host tier of its own, see --cachepawl-host-gb"
 _OWN_BYTES = (
     "it lays out memory in its own way; the arena already holds KV and states in one budget"
 )

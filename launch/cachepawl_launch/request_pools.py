@@ -17,9 +17,11 @@ from sglang.srt.mem_cache.memory_pool import HybridReqToTokenPool, ReqToTokenPoo
 
 from cachepawl.cache import HybridPrefixCache
 from cachepawl.pool.arena import Arena
+from cachepawl_launch.indices import key_of
 from cachepawl_launch.pools import ArenaMambaPool
 from cachepawl_launch.state_allocator import ArenaSlotAllocator
 from cachepawl_launch.token_allocator import ArenaTokenAllocator, Span
+from cachepawl_patches.arrival import arrived
 
 EMPTY = -1
 # What HybridReqToTokenPool.free_mamba_cache resets.
@@ -44,7 +46,10 @@ class _Rows:
     def _open(self, reqs: list[Any], fresh: list[bool]) -> None:
         for req, new in zip(reqs, fresh, strict=True):
             if new:
-                self.cache.open_row(req.kv.req_pool_idx, req.last_node, req.prefix_len)
+                row = req.kv.req_pool_idx
+                self.cache.open_row(row, req.last_node, req.prefix_len)
+                if self.cache.policy.learns:
+                    self.cache.begin(row, key_of(req), arrived(req))
         self.kv_allocator.expect(
             [Span(req.kv.req_pool_idx, req.prefix_len, req.extend_end) for req in reqs]
         )

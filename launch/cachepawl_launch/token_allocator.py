@@ -16,6 +16,7 @@ from sglang.srt.mem_cache.allocator.base import BaseTokenToKVPoolAllocator
 
 from cachepawl.cache import HybridPrefixCache
 from cachepawl.pool.moves import Moves
+from cachepawl.pool.uploads import to_device
 from cachepawl.types import Runs
 from cachepawl_launch.indices import TokenIds, token_ids
 from cachepawl_launch.prefill_budget import ArenaPrefillBudget
@@ -121,7 +122,7 @@ class ArenaTokenAllocator(BaseTokenToKVPoolAllocator):
         if ids is None:
             return None
         self.awaits_forward = True
-        return torch.from_numpy(ids).to(self.device, non_blocking=True)
+        return to_device(ids, self.device)
 
     def _decode(self, rows: TokenIds, lengths: TokenIds) -> TokenIds | None:
         """The next token of every row; only rows whose last page is full need a new one."""

@@ -23,8 +23,16 @@ KNOWN: dict[str, str] = {
     f"{_MEM}.allocation.alloc_for_extend": "4fd64d54c0965baf",
     f"{_MEM}.allocation.alloc_for_decode": "cb21202748dfa075",
     "sglang.srt.model_executor.model_runner.ModelRunner._forward_raw": "225f44ef838fd122",
+    "sglang.srt.runtime_context.mamba_track_grid": "5ca9b668830d0e9a",
     f"{_MANAGERS}.scheduler.Scheduler.get_internal_state": "b688ed88aae088b1",
     "sglang.srt.beam_search.coordinator.BeamCoordinator.validate_and_init": "72899f7d40c189c2",
+    "sglang.srt.observability.req_time_stats.ReqTimeStatsBase.__getstate__": "d0fe23e03e1325c8",
+    "sglang.srt.observability.req_time_stats.ReqTimeStatsBase.new_from_obj": "a329e1045dbdc011",
+    # patched where there is a host tier
+    f"{_MANAGERS}.scheduler.Scheduler._process_hicache_events": "fb2c4399538506db",
+    f"{_MANAGERS}.scheduler.Scheduler.get_new_batch_prefill": "b81e9952631db7ab",
+    f"{_MANAGERS}.scheduler.Scheduler.is_fully_idle": "8344db68c32b3a91",
+    f"{_MANAGERS}.schedule_batch.Req.materialized_host_hit_len": "77c72143d696b698",
     # relied upon: subclassed, or their order of calls is
     f"{_SIZER}._profile_available_bytes": "6dc0936929eb0c15",
     f"{_MEM}.allocation.alloc_for_decode_default": "952fe66952e1c1b0",
@@ -40,6 +48,11 @@ KNOWN: dict[str, str] = {
     f"{_MEM}.memory_pool.ReqToTokenPool": "f0115376e3e65367",
     f"{_MEM}.prefill_budget.PrefillBudget": "d1646cc8afa5f4ef",
     f"{_MANAGERS}.schedule_policy.PrefillAdder": "dd9e7e7b22075718",
+    f"{_MANAGERS}.schedule_batch.split_cached_prefix_by_tier": "974633c0ae79af76",
+    f"{_MANAGERS}.schedule_batch.Req.init_next_round_input": "ef4df2cd1ad27e5f",
+    f"{_MANAGERS}.scheduler.Scheduler.get_next_batch_to_run": "0123bdeb7601a690",
+    f"{_MANAGERS}.scheduler.Scheduler._get_new_batch_prefill_raw": "d00d732d04372d68",
+    f"{_MANAGERS}.scheduler.Scheduler._release_aborted_request": "0d1e1bc1af8518c7",
     f"{_MANAGERS}.schedule_batch.ReqKvInfo": "bf2c7c2ba733774a",
     f"{_MANAGERS}.io_struct.GetInternalStateReq": "78aa4cfd47faa1ab",
     f"{_MANAGERS}.tokenizer_control_mixin.TokenizerControlMixin.get_internal_state": (

@@ -9,8 +9,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from benchmarks.gpu import arena
 from benchmarks.gpu.bench import gbps, must_equal, spread
 from benchmarks.gpu.run import SECTIONS, below_the_bar
+from benchmarks.gpu.tiers import DEVICE_BYTES, shapes_for
+from cachepawl.pool.geometry import Geometry
+from cachepawl.pool.moves import Moves
 
 ROOT = Path(__file__).parents[2]
 WITHOUT_GPU = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
@@ -44,14 +48,43 @@ def test_no_gpu_is_said_in_one_line(words: list[str]) -> None:
 def test_rows_below_the_bar_are_named() -> None:
     copies = [
         {"row": "copy", "extent_bytes": size, "of_copy": share}
-        for size, share in ((1024, 0.2), (65536, 0.9), (2**20, 0.89))
-    ]
+        for size, share in (
+            (1024, 0.2), (16384, 0.75), (24576, 0.74), (65536, 0.9), (2**20, 0.89)
+        )
+    ]  # fmt: skip
+    moved = [{"row": "evacuate", "of_copy": 0.8}, {"row": "clear 2 frames", "of_copy": 0.1}]
     attention = [{"row": "decode", "ratio": ratio} for ratio in (1.05, 1.06)]
-    found = {"extents": copies, "attention": attention, "steps": []}
+    host = [
+        {"row": "write pages", "by": by, "chosen": chosen, "extent_bytes": size, "of_pinned": share}
+        for by, chosen, size, share in (
+            ("engines", True, 65536, 0.9),
+            ("engines", True, 65536, 0.89),
+            ("one by one", False, 65536, 0.1),
+            ("engines", True, 1024, 0.1),
+        )
+    ]
+    loads = [{"row": "load"}, *({"row": "step", "blocked": share} for share in (0.5, 0.51))]
+    found = {"extents": copies, "arena": moved, "attention": attention, "steps": []}
+    found |= {"host": host, "loads": loads}
     assert below_the_bar(found) == [
+        "copy of extents of 24576 bytes: 74% of one copy",
         "copy of extents of 1048576 bytes: 89% of one copy",
+        "evacuate: 80% of one copy",
+        "write pages by engines: 89% of a pinned copy",
+        "step: the host was held for 51% of the device's work",
         "decode: 1.06 times the contiguous time",
     ]
+
+
+@pytest.mark.parametrize("geometry", [arena.FULL, arena.DRY])
+def test_the_evacuated_pages_have_places_of_their_own(geometry: Geometry) -> None:
+    moves = Moves(arena.evacuation(geometry), geometry.pages_per_frame)
+    sources, targets = list(moves.sources), list(moves.targets)
+    full = geometry.pages_per_frame
+    assert sources == list(range(2 * full, 3 * full))
+    assert len(set(targets)) == full
+    assert min(targets) >= 6 * full
+    assert max(targets) < geometry.num_frames * full
 
 
 def test_a_wrong_result_is_no_figure() -> None:
@@ -67,3 +100,10 @@ def test_extents_lie_apart_inside_their_room() -> None:
 
 def test_gigabytes_a_second() -> None:
     assert gbps(2 * 10**9, 10**6) == 2.0
+
+
+def test_the_tiers_of_a_gpu_hold_what_is_moved() -> None:
+    geometry = shapes_for(torch.device("cuda")).with_budget(DEVICE_BYTES)
+    assert geometry.page_bytes == 384 * 2**10
+    assert geometry.total_bytes // 2 > 256 * 2**20
+    assert geometry.usable_frames > 3

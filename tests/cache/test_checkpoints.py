@@ -45,14 +45,17 @@ def machine(server_machine: type) -> type:
             frames=st.sampled_from([8, 7, 9, 12, 6, 5]),
             states=st.sampled_from([1, 2]),
             caps=st.sampled_from([(None, None)] * 3 + [(13, None), (None, 4), (12, 5)]),
+            policy=st.sampled_from(["lru", "joint"]),
             tasks=tasks,
         )
-        def start_server(self, shape: Any, frames: int, states: int, caps: Any, tasks: Any) -> None:
+        def start_server(
+            self, shape: Any, frames: int, states: int, caps: Any, policy: str, tasks: Any
+        ) -> None:
             page, full, self.elements = shape
             self.checkpoints: dict[int, Any] = {}
             # The base class builds the cache, asks for its geometry and serves the tasks.
             start = server_machine.start_server.__wrapped__
-            start(self, page, frames, full, states, caps, tasks)
+            start(self, page, frames, full, states, caps, policy, tasks)
 
         def geometry(self, page: int, frames: int, full: int) -> Geometry:
             return compressed(page, frames, full, self.elements)

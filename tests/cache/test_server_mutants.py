@@ -10,7 +10,7 @@ import pytest
 from cachepawl.cache import HybridPrefixCache, Published
 from cachepawl.errors import CachepawlError
 from cachepawl.evacuation import Admission, Evacuator
-from cachepawl.policy.base import EvictionPolicy, Victim, evict
+from cachepawl.policy.base import Kind, Victim, evict
 from cachepawl.pool.frames import FrameAllocator
 from cachepawl.pool.moves import Moves, RowPiece
 from cachepawl.pool.references import PageReferences
@@ -117,7 +117,7 @@ class FitsNeverEvicts(Broken):
 class EvictsInVain(Broken):
     def make_room_for_pages(self, pages: int) -> bool:
         while self.frames.available_pages < pages:
-            if not self._evict_next(self.policy):
+            if not self._evict_next(None):
                 return False
         return True
 
@@ -125,13 +125,13 @@ class EvictsInVain(Broken):
 class EvictsStatesInVain(Broken):
     def make_room_for_states(self, states: int) -> bool:
         while self.frames.available_states < states:
-            if not self._evict_next(self.policy):
+            if not self._evict_next(None):
                 return False
         return True
 
 
 class EvictionForgetsStates(Broken):
-    def _evict(self, victim: Victim, by: str) -> None:
+    def evict_victim(self, victim: Victim, by: str) -> None:
         freed = evict(self.tree, victim)
         self.refs.evicted(freed.pages)
         self.frames.free_states(freed.states[:1] if victim.kind == "state" else ())
@@ -140,11 +140,11 @@ class EvictionForgetsStates(Broken):
 
 
 class PolicyNeverNamesStates(Broken):
-    def _evict_next(self, policy: EvictionPolicy) -> bool:
+    def _evict_next(self, kind: Kind | None) -> bool:
         leaf = self.tree.kv_victim()
         if leaf is None:
             return False
-        self._evict(Victim(leaf, "kv"), policy.name)
+        self.evict_victim(Victim(leaf, "kv"), self.policy.name)
         return True
 
 

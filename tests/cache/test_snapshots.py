@@ -85,3 +85,24 @@ def test_branch_point(kv_len: int, usable: int, branch: int | None) -> None:
 )
 def test_default_grid(page: int, chunk: int, grid: int) -> None:
     assert default_grid(page, chunk) == grid
+
+
+@pytest.mark.parametrize(
+    ("marks", "usable", "stop"),
+    [
+        ([100], 0, 64),
+        ([63], 0, None),  # not one step
+        ([250], 0, None),  # the snapshot at the end serves it
+        ([100], 64, None),  # a state serves it already
+        ([10, 70, 130], 64, 64),  # 10 is behind, 70 is no step away
+        ([130], 10, 64),  # steps are counted from where the forward starts: 10, 74, 138
+    ],
+)
+def test_a_mark(marks: list[int], usable: int, stop: int | None) -> None:
+    plan = SnapshotPlan(GRID, enabled=True)
+    assert plan.first_stop(250, usable, None, marks) == stop
+    assert SnapshotPlan(GRID, enabled=False).first_stop(250, usable, None, marks) is None
+
+
+def test_a_branch_goes_before_a_mark() -> None:
+    assert SnapshotPlan(GRID, enabled=True).first_stop(250, 0, 128, [100]) == 128

@@ -31,6 +31,21 @@ def test_report_as_json(trace: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert data["bounds"] == []
 
 
+def test_device_by_host(trace: str, capsys: pytest.CaptureFixture[str]) -> None:
+    words = [*MODEL, "--device-gb", "0.6,4", "--host-gb", "0,4", "--jobs", "1"]
+    assert main(["replay", trace, *words, "--format", "json"]) == 0
+    data = json.loads(capsys.readouterr().out)
+    hits = {
+        (one["device_bytes"] / (1 << 30), one["host_bytes"] >> 30): one["hit_tokens"]
+        for one in data["replays"]
+    }
+    small, large = sorted({device for device, _ in hits})
+    assert hits[small, 4] > hits[small, 0]
+    assert hits[large, 4] >= hits[large, 0]
+    assert main(["replay", trace, *words, "--format", "markdown"]) == 0
+    assert "What the host brought" in capsys.readouterr().out
+
+
 def test_files_of_a_comparison(trace: str, tmp_path: Path) -> None:
     """In processes, started the way a shell does."""
     out = tmp_path / "out"
@@ -58,6 +73,9 @@ def test_files_of_a_comparison(trace: str, tmp_path: Path) -> None:
         ([*MODEL, "--device-gb", "nan"], "'nan'"),
         ([*MODEL, "--device-gb", "-1"], "'-1'"),
         ([*MODEL, "--device-gb", "0.1"], "give at least"),
+        ([*MODEL, "--device-gb", "1", "--host-gb", "8,x"], "--host-gb 'x'"),
+        ([*MODEL, "--device-gb", "1", "--host-gb", "-1"], "--host-gb '-1'"),
+        ([*MODEL, "--device-gb", "1", "--host-gb", "0.01"], "--host-gb 0.01"),
         ([*MODEL, "--device-gb", "1", "--compare", "best"], "--compare 'best'"),
         ([*MODEL, "--device-gb", "1", "--policy", "best"], "'best'"),
         ([*MODEL, "--device-gb", "1", "--chunk", "100"], "--chunk 100"),
@@ -151,3 +169,26 @@ def test_a_recording_on_other_bytes(recording: Path, capsys: pytest.CaptureFixtu
     assert main(["replay", str(recording), *MODEL, "--device-gb", "1",
                  "--trace-format", "mooncake"]) == 2  # fmt: skip
     assert "looks like cachepawl, not mooncake" in capsys.readouterr().err
+
+
+def test_one_request_is_explained(trace: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Hit and misses are the prompt, and what was evicted names the decision that did it."""
+    words = ["replay", trace, *MODEL, "--device-gb", "0.8", "--compare", "joint"]
+    causes = 0
+    for number in range(25, 41, 3):
+        assert main([*words, "--explain", str(number), "--format", "json"]) == 0
+        told = json.loads(capsys.readouterr().out)
+        assert [one["policy"] for one in told["scenarios"]] == ["lru", "joint"]
+        for one in told["scenarios"]:
+            missed = sum(miss["tokens"] for miss in one["missed"])
+            assert one["hit_tokens"] + missed == told["prompt_tokens"]
+            for miss in one["missed"]:
+                assert (miss["decision"] is not None) == (miss["age"] is not None)
+                if miss["decision"] is not None:
+                    causes += 1
+                    assert miss["by"] == one["policy"]
+                    assert miss["decision"]["request"] < number
+                    assert miss["decision"]["why"]
+    assert causes
+    assert main([*words, "--explain", "41"]) == 2
+    assert "the trace has 40 requests" in capsys.readouterr().err

@@ -18,11 +18,14 @@ from cachepawl.config import (
     parse_options,
 )
 from cachepawl.errors import CachepawlError, ConfigError
+from cachepawl.policy import POLICIES
 
 FLAGS = [name for name, field in Options.model_fields.items() if field.annotation is bool]
 OPTIONS = st.builds(
     Options,
     device_gb=st.none() | st.floats(1e-6, 1e4),
+    host_gb=st.none() | st.sampled_from(["1", "0.25", "4x"]),
+    write_policy=st.sampled_from(["write_through", "write_through_selective", "write_back"]),
     check_level=st.sampled_from([0, 1, 2]),
     checkpoint_dtype=st.sampled_from(["auto", "int8", "fp8"]),
     decision_log=st.none() | st.text(),
@@ -118,3 +121,24 @@ def test_bytes_are_those_of_the_gib() -> None:
 def test_options_do_not_change() -> None:
     with pytest.raises(ValueError, match="frozen"):
         Options().check_level = 2
+
+
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        ({"policy": "mru"}, "--cachepawl-policy 'mru': Input should be"),
+        ({"policy_history": "h"}, "--cachepawl-policy-history h: policy lru learns nothing"),
+        (
+            {"policy": "joint", "policy_history": "h", "trace": "t"},
+            "--cachepawl-policy-history h: a recording has to begin",
+        ),
+    ],
+)
+def test_policies_and_histories_that_do_not_fit(values: dict[str, str], says: str) -> None:
+    with pytest.raises(ConfigError, match=f"^{says}"):
+        make_options(**values)
+
+
+def test_every_policy_can_be_chosen() -> None:
+    for name in POLICIES:
+        assert make_options(policy=name).policy == name

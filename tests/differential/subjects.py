@@ -8,8 +8,8 @@ from paths import Path, key_of
 from rules import Window, until
 from theirs import NOTHING, Left, Theirs
 
-from cachepawl.policy.base import EvictionPolicy, evict
-from cachepawl.policy.lru import LRU_KV, LRU_STATE, LRU_WINDOW
+from cachepawl.policy.base import Kind, evict
+from cachepawl.policy.lru import LRU
 from cachepawl.tree import Freed, Lock, RadixTree, WindowPart
 from cachepawl.types import Runs
 
@@ -87,20 +87,20 @@ class OurSubject:
         self.tree.unlock(receipt)
 
     def evict_kv(self, pages: int) -> Left:
-        return until(lambda: self._evict(LRU_KV), lambda gone: len(gone.pages) >= pages)
+        return until(lambda: self._evict("kv"), lambda gone: len(gone.pages) >= pages)
 
     def evict_states(self, states: int) -> Left:
-        return until(lambda: self._evict(LRU_STATE), lambda gone: len(gone.states) >= states)
+        return until(lambda: self._evict("state"), lambda gone: len(gone.states) >= states)
 
     def evict_window(self, pages: int) -> Left:
-        return until(lambda: self._evict(LRU_WINDOW), lambda gone: len(gone.window) >= pages)
+        return until(lambda: self._evict("window"), lambda gone: len(gone.window) >= pages)
 
     def window_sizes(self) -> tuple[int, int]:
         tree = self.tree
         return tree.window_evictable // self.page, tree.window_protected // self.page
 
-    def _evict(self, policy: EvictionPolicy) -> Left:
-        victim = policy.victim(self.tree)
+    def _evict(self, kind: Kind) -> Left:
+        victim = LRU.victim(self.tree, kind)
         return left(evict(self.tree, victim)) if victim else NOTHING
 
     def sizes(self) -> tuple[int, int, int, int]:

@@ -9,4 +9,4 @@ from __future__ import annotations
 import os
 
 if "CACHEPAWL_KERNEL_TESTS" not in os.environ:
-    collect_ignore = ["ops", "compiled", "sglang"]
+    collect_ignore = ["ops", "arena", "compiled", "sglang"]

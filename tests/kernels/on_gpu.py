@@ -1,16 +1,19 @@
-"""`python tests/kernels/on_gpu.py`: the kernels' tests, compiled, on a GPU.
+"""`python tests/kernels/on_gpu.py`: the kernels' tests, compiled, on a GPU; then the real server.
 
-The same tests that run interpreted without one.  Exit code 2 where there is no GPU.
+The same tests that run interpreted without one; the server where sglang is installed
+(`tests/server/on_gpu.py`).  Exit code 2 where there is no GPU.
 """
 
 from __future__ import annotations
 
 import importlib.util
 import os
+import subprocess
 import sys
 from pathlib import Path
 
 HERE = Path(__file__).parent
+SERVER = HERE.parent / "server" / "on_gpu.py"
 
 
 def main(words: list[str]) -> int:
@@ -25,12 +28,16 @@ def main(words: list[str]) -> int:
     import pytest
 
     folders = [HERE / "ops"]
-    if importlib.util.find_spec("sglang") is None:
-        print("sglang is not installed: its kernels are not run over the arena's views")
+    sglang = importlib.util.find_spec("sglang") is not None
+    if sglang:
+        folders += [HERE / "arena", HERE / "sglang"]
     else:
-        folders.append(HERE / "sglang")
+        print("sglang is not installed: its kernels and its server are not run over the arena")
     print(f"on {torch.cuda.get_device_name()}")
-    return pytest.main([*map(str, folders), *words])
+    failed = int(pytest.main([*map(str, folders), *words]))
+    # A process of its own, for the memory that this one holds on the GPU.
+    served = subprocess.run([sys.executable, str(SERVER)], check=False).returncode if sglang else 0
+    return failed or served
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ INTERPRETED = {"TRITON_INTERPRET": "1", "CACHEPAWL_KERNEL_TESTS": "interpreted"}
     ("folder", "environment"),
     [
         ("ops", INTERPRETED),
+        ("arena", INTERPRETED),
         ("compiled", {"TRITON_INTERPRET": "0", "CACHEPAWL_KERNEL_TESTS": "compiled"}),
         pytest.param("sglang", INTERPRETED, marks=NEEDS_SGLANG),
     ],

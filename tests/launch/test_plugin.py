@@ -6,6 +6,8 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 from cachepawl.config import ENVIRONMENT, Options
 
 LOOK = """
@@ -33,9 +35,14 @@ def test_not_wanted_nothing_is_touched() -> None:
     assert done.stdout.split() == ["0", "False", "False"], done.stderr
 
 
-def test_wanted_every_patch_is_applied() -> None:
-    check = LOOK + "from cachepawl_launch.install import check_applied; check_applied()"
-    done = look(check, **{ENVIRONMENT: Options().model_dump_json()})
+@pytest.mark.parametrize("host_gb", [None, "1"])
+def test_wanted_every_patch_is_applied(host_gb: str | None) -> None:
+    options = Options(host_gb=host_gb)
+    check = LOOK + (
+        "from cachepawl.config import options_from_environment as options\n"
+        "from cachepawl_launch.install import check_applied; check_applied(options())"
+    )
+    done = look(check, **{ENVIRONMENT: options.model_dump_json()})
     hooks, backend, installed = done.stdout.split()
     assert (int(hooks) > 0, backend, installed) == (True, "True", "True")
     assert done.returncode == 0, done.stderr

@@ -19,7 +19,12 @@ def budget(page: int = 1, stop: int | None = None) -> ArenaPrefillBudget:
         fits=lambda tokens, states: True,
         obtainable_tokens=lambda: 10**6,
     )
-    tree = SimpleNamespace(plan=SnapshotPlan(GRID, enabled=True), chunk_stop=lambda: stop)
+    tree = SimpleNamespace(
+        plan=SnapshotPlan(GRID, enabled=True),
+        chunk_stop=lambda: stop,
+        first_cut=lambda chunk: chunk,
+        next_cut=lambda left, chunk: chunk,
+    )
     allocator = SimpleNamespace(page_size=page, cache=cache)
     return ArenaPrefillBudget(allocator, tree, num_mixed_decode_tokens=0)
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from array import array
 
-from cachepawl.policy.base import EvictionPolicy, Victim, evict
-from cachepawl.policy.lru import LRU, LRU_KV, LRU_STATE
+from cachepawl.policy.base import Kind, Victim, evict
+from cachepawl.policy.lru import LRU
 from cachepawl.tree import RadixTree
 from cachepawl.types import Key, Runs
+
+KINDS: tuple[Kind | None, ...] = (None, "kv", "state", "window")
 
 
 def key(first: int, count: int) -> Key:
@@ -23,9 +25,9 @@ def grown() -> RadixTree:
     return tree
 
 
-def drain(tree: RadixTree, policy: EvictionPolicy) -> list[tuple[list[int], tuple[int, ...]]]:
+def drain(tree: RadixTree, kind: Kind | None = None) -> list[tuple[list[int], tuple[int, ...]]]:
     out = []
-    while (victim := policy.victim(tree)) is not None:
+    while (victim := LRU.victim(tree, kind)) is not None:
         freed = evict(tree, victim)
         tree.check(2)
         out.append((list(freed.pages), freed.states))
@@ -35,18 +37,18 @@ def drain(tree: RadixTree, policy: EvictionPolicy) -> list[tuple[list[int], tupl
 def test_one_budget_takes_the_older_tail() -> None:
     # State 1 is older than any leaf; leaf and state 2 are equal: the leaf goes, and with it
     # the stem, which nothing can use any more.
-    assert drain(grown(), LRU) == [([], (1,)), ([3, 4, 1, 2], (2,)), ([5, 6], (3,))]
+    assert drain(grown()) == [([], (1,)), ([3, 4, 1, 2], (2,)), ([5, 6], (3,))]
 
 
 def test_a_match_changes_the_order() -> None:
     tree = grown()
     tree.match(key(0, 16), 15)
-    assert drain(tree, LRU) == [([], (2,)), ([3, 4], ()), ([5, 6], (3,)), ([1, 2], (1,))]
+    assert drain(tree) == [([], (2,)), ([3, 4], ()), ([5, 6], (3,)), ([1, 2], (1,))]
 
 
 def test_two_lists_apart() -> None:
-    assert drain(grown(), LRU_KV) == [([3, 4], (2,)), ([1, 2], (1,)), ([5, 6], (3,))]
-    assert drain(grown(), LRU_STATE) == [([], (1,)), ([], (2,)), ([], (3,))]
+    assert drain(grown(), "kv") == [([3, 4], (2,)), ([1, 2], (1,)), ([5, 6], (3,))]
+    assert drain(grown(), "state") == [([], (1,)), ([], (2,)), ([], (3,))]
 
 
 def test_kv_without_states_goes_first() -> None:
@@ -58,26 +60,26 @@ def test_kv_without_states_goes_first() -> None:
 def test_locks_are_respected() -> None:
     tree = grown()
     receipts = [tree.lock(tree.match(k).node).receipt for k in (key(0, 16), key(100, 8))]
-    assert LRU_KV.victim(tree) is None
-    only = LRU_STATE.victim(tree)
+    assert LRU.victim(tree, "kv") is None
+    only = LRU.victim(tree, "state")
     assert only is not None
     assert only.node.state == 1
     assert LRU.victim(tree) == only
     evict(tree, only)
-    assert LRU.victim(tree) is LRU_STATE.victim(tree) is None
+    assert LRU.victim(tree) is LRU.victim(tree, "state") is None
     for receipt in receipts:
         tree.unlock(receipt)
-    assert len(drain(tree, LRU)) == 2
+    assert len(drain(tree)) == 2
 
 
 def test_naming_changes_nothing() -> None:
     tree = grown()
     before = tree.render()
-    for policy in (LRU, LRU_KV, LRU_STATE):
-        policy.victim(tree)
+    for kind in KINDS:
+        LRU.victim(tree, kind)
     assert tree.render() == before
 
 
 def test_an_empty_tree_has_no_victim() -> None:
-    for policy in (LRU, LRU_KV, LRU_STATE):
-        assert policy.victim(RadixTree(4)) is None
+    for kind in KINDS:
+        assert LRU.victim(RadixTree(4), kind) is None

@@ -9,6 +9,8 @@ from cachepawl_launch.cpu.tiny_config import WITHOUT_EXTRA_BUFFER, WITHOUT_STATE
 
 GRID = 64
 """Snapshot grid of the tiny hybrid models, tokens."""
+ANSWER = 16
+"""Tokens between snapshots of an answer."""
 CHUNK = 256
 """Tokens of a prefill chunk."""
 ARENA_GB = "0.0016"
@@ -72,8 +74,9 @@ class Cell:
         """The answered prompt, its answer and more: the last computed token counts."""
         known = prompt + answer - 1
         if self.tracked:
-            # One snapshot in decode every 256 tokens, one at the prompt's last grid depth.
-            return max(prompt // GRID * GRID, known // 256 * 256)
+            # A snapshot in decode every 16 tokens, one at the prompt's last grid depth.
+            decoded = known // ANSWER * ANSWER
+            return decoded if decoded > prompt else prompt // GRID * GRID
         return known if self.has_states else self.floor(known)
 
 

@@ -38,6 +38,8 @@ class Answer:
     ids: tuple[int, ...]
     logprobs: tuple[float, ...]
     cached: int
+    from_host: int = 0
+    """Of the cached tokens, those that a host tier gave."""
 
     def distance(self, other: Answer) -> float:
         """Largest difference of log-probabilities; infinite when the ids differ."""
@@ -65,7 +67,8 @@ def hopefully(new: int) -> dict[str, Any]:
 def _answer(out: dict[str, Any]) -> Answer:
     meta = out["meta_info"]
     logprobs = tuple(entry[0] for entry in meta["output_token_logprobs"])
-    return Answer(tuple(out["output_ids"]), logprobs, meta["cached_tokens"])
+    from_host = (meta.get("cached_tokens_details") or {}).get("host", 0)
+    return Answer(tuple(out["output_ids"]), logprobs, meta["cached_tokens"], from_host)
 
 
 class Client:
@@ -114,6 +117,10 @@ class Client:
         answer = self.generate(ids, new, extra_key=uuid.uuid4().hex, **more)
         assert answer.cached == 0
         return answer
+
+    def abort(self, rid: str) -> None:
+        """Give a request up, wherever it is."""
+        requests.post(f"{self.base}/abort_request", json={"rid": rid}, timeout=60)
 
     def flush(self) -> None:
         """Empty the cache; SGLang answers 400 while it is busy."""
@@ -226,13 +233,21 @@ def running(
     more: Sequence[str] = (),
     env: dict[str, str] | None = None,
 ) -> Iterator[Server]:
-    """A ready server; it and all its processes are gone afterwards."""
+    """A ready server on the CPU; it and all its processes are gone afterwards."""
     port = free_port()
     log = folder / f"{'pawl' if pawl else 'stock'}-{family}-{page}-{port}.log"
     words = command(family, page, port, pawl=pawl, limits=limits, more=more)
-    environ = os.environ | serve_env() | (env or {})
+    with launched(words, port, log, serve_env() | (env or {})) as server:
+        yield server
+
+
+@contextmanager
+def launched(words: list[str], port: int, log: Path, env: dict[str, str]) -> Iterator[Server]:
+    """The server of this command line, once it is ready; all its processes are gone afterwards."""
     with log.open("wb") as out:
-        process = subprocess.Popen(words, stdout=out, stderr=out, env=environ, cwd=folder)
+        process = subprocess.Popen(
+            words, stdout=out, stderr=out, env=os.environ | env, cwd=log.parent
+        )
     server = Server(process, port, log)
     try:
         server.wait_ready()

@@ -13,34 +13,15 @@ step, and what is freed is full of NaN.
 
 from __future__ import annotations
 
-import random
 from pathlib import Path
 
 import pytest
 from cells import CHUNK
 from conftest import EAGER, LOUD
-from harness import TOLERANCE, hopefully, running, tokens
+from harness import TOLERANCE, hopefully, running
+from stranding import FEW, PAGES, arena_of, jobs_of
 
 from cachepawl_launch.cpu.flags import Limits
-
-Job = tuple[list[int], int]
-PAGES = 22
-"""Pages of a frame."""
-FEW = 12
-"""Requests at once that leave room enough: nothing is moved for them."""
-LONG = 110
-"""Tokens of an answer that outlives the others."""
-FRAME = 11264
-"""Bytes of a frame of the tiny NemotronH at page 1: one state, or the KV of 22 tokens."""
-
-
-def jobs_of(long: int, short: int) -> list[Job]:
-    """Long answers of which a third ends early, then prompts of a few tokens."""
-    draw = random.Random(long)
-    first = [
-        (tokens(4000 + i, draw.randrange(8, 30)), 20 if i % 3 == 0 else LONG) for i in range(long)
-    ]
-    return first + [(tokens(5000 + i, 3), 2 + i % 5) for i in range(short)]
 
 
 @pytest.mark.parametrize(
@@ -55,8 +36,8 @@ def test_the_pages_of_survivors_are_moved(
 ) -> None:
     jobs = jobs_of(long, short)
     limits = Limits(None, None, requests=3 * long, context=2048, chunked_prefill=CHUNK)
-    arena = ["--cachepawl-device-gb", f"{(frames + 1) * FRAME / 2**30:.9f}"]
-    with running("nemotron_h", 1, tmp_path, limits=limits, more=[*LOUD, *EAGER, *arena]) as server:
+    more = [*LOUD, *EAGER, *arena_of(frames)]
+    with running("nemotron_h", 1, tmp_path, limits=limits, more=more) as server:
         client = server.client
         warm = client.generate_at_once(jobs, hopefully)
         stats = client.wait_idle()

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import random
+import string
+from typing import Any
+
 import pytest
 import requests
-from cells import GRID, Cell
+from cells import CHUNK, GRID, Cell
 from harness import TOLERANCE, Client, tokens
 
 LENGTHS = (40, GRID, GRID + 1, 100, 2 * GRID, 3 * GRID, 200, 257, 300)
@@ -58,6 +62,54 @@ def test_turns(client: Client, cell: Cell) -> None:
     warm = client.generate(following)
     assert warm.cached == cell.next_turn(150, 150)
     assert client.cold(following).distance(warm) < TOLERANCE
+
+
+def chat(client: Client, system: str, *turns: str) -> dict[str, Any]:
+    """Ask in a chat; what the server says of the request."""
+    roles = ["user", "assistant"] * len(turns)
+    talk = [{"role": role, "content": text} for role, text in zip(roles, turns, strict=False)]
+    body = {"messages": [{"role": "system", "content": system}, *talk], "max_tokens": 4,
+            "model": "tiny", "temperature": 0}  # fmt: skip
+    reply = requests.post(f"{client.base}/v1/chat/completions", json=body, timeout=60)
+    assert reply.ok, reply.text
+    client.wait_idle()
+    latest: dict[str, Any] = client.pawl()["requests"][-1]
+    return latest
+
+
+@pytest.mark.parametrize("length", [150, 2 * CHUNK + 150])
+def test_the_second_chat_under_a_system_prompt(client: Client, cell: Cell, length: int) -> None:
+    """A state is left where the first user speaks, in a prompt of one chunk and of several."""
+    system = "".join(random.Random(length).choices(string.ascii_letters, k=length))
+    shared = len(f"^system\n{system}^\n^user\n")  # one token a letter, ^ for a special one
+    first = chat(client, system, "7 things of which nobody has heard, and some more: " * 2)
+    second = chat(client, system, "Else.")
+    other = chat(client, system[:-1], "Else.")
+    hit = cell.extend(shared)
+    assert [first["cached"], second["cached"]] == [0, hit]
+    assert second["prompt"] > shared
+    assert other["cached"] <= hit
+
+
+def test_a_named_checkpoint(client: Client, cell: Cell) -> None:
+    """Two prompts that part where the client said they would; nonsense is counted."""
+    named = {"custom_params": {"cachepawl_checkpoints": 130}}
+    limits = {"temperature": 0, "max_new_tokens": 4, "ignore_eos": True}
+    shared = tokens(31, 130)
+    client.generate(shared + tokens(32, 150), sampling_params=limits | named)
+    warm = client.generate(shared + tokens(33, 150))
+    assert warm.cached == cell.extend(130)
+    assert client.cold(shared + tokens(33, 150)).distance(warm) < TOLERANCE
+
+
+def test_a_short_answer(client: Client, cell: Cell) -> None:
+    """All but the last tokens of it, though it is far from SGLang's next snapshot."""
+    for prompt, answer in ((150, 40), (96, 33), (64, 3)):
+        client.flush()
+        ids = tokens(9, prompt)
+        said = client.generate(ids, answer)
+        warm = client.generate(ids + list(said.ids) + tokens(10, 20))
+        assert warm.cached == cell.next_turn(prompt, answer)
 
 
 def test_reasons(client: Client, cell: Cell) -> None:

@@ -25,10 +25,11 @@ def options(log: Path, gib: str) -> list[str]:
 
 @pytest.mark.xdist_group("ranks")
 def test_two_ranks_decide_alike(tmp_path: Path) -> None:
-    """Concurrent requests against a small arena over two gloo ranks."""
+    """Concurrent requests against a small arena over two gloo ranks, by a policy that learns."""
     log = tmp_path / "decisions"
     trace = tmp_path / "trace.gz"
     more = [*options(log, "0.0009"), "--tp-size", "2", "--cachepawl-trace", str(trace)]
+    more += ["--cachepawl-policy", "joint"]  # which reads the requests' times, too
     with running(FAMILY, PAGE, tmp_path, limits=LIMITS, more=more, env=RANKS) as live:
         jobs = mixed_jobs(16, 1000)
         cold = [live.client.cold(*job) for job in jobs]
@@ -76,3 +77,25 @@ def test_two_runs_decide_alike(tmp_path: Path) -> None:
     assert hits[0] == hits[1]
     assert len(texts[0].splitlines()) > 100
     assert texts[0] == texts[1]
+
+
+@pytest.mark.stress
+@pytest.mark.xdist_group("ranks")
+def test_two_ranks_take_the_same_transfers(tmp_path: Path) -> None:
+    """Copies end at another time on each rank; both tiers stay alike."""
+    log = tmp_path / "decisions"
+    host = ["--cachepawl-host-gb", "12x", "--cachepawl-host-slow", "0.002"]
+    more = [*options(log, "0.0009"), *host, "--tp-size", "2"]
+    with running(FAMILY, PAGE, tmp_path, limits=LIMITS, more=more, env=RANKS) as live:
+        jobs = mixed_jobs(16, 1000)
+        cold = [live.client.cold(*job) for job in jobs]
+        first = live.client.generate_many(jobs, 6)
+        warm = live.client.generate_many(jobs * 2, 6)
+        assert worst(cold, first) < TOLERANCE
+        assert worst(cold * 2, warm) < TOLERANCE
+        stats = live.client.wait_idle()
+        assert stats["host_loads"] > 0
+        assert stats["host_out_of_use"] == 0
+    one, other = (Path(f"{log}.{rank}").read_text() for rank in (0, 1))
+    assert "host" in one
+    assert one == other

@@ -133,10 +133,23 @@ def window_evicted_under_a_state() -> tuple[list[Miss], list[Miss]]:
 @case
 def held_in_another_tier() -> tuple[list[Miss], list[Miss]]:
     tree = RadixTree(4)
-    node = put(tree, A, state=True).node
-    tree.evict_state(node)
-    node.host_state = 5
-    return why(tree, A), [Miss(Reason.OTHER_TIER, 8, 8)]
+    tree.evict_state(put(tree, AB, state=True).node, "states")
+    found = tree.peek(AB)
+    return tree.explain(AB, found, None, 8), [
+        Miss(Reason.OTHER_TIER, 8, 8),
+        Miss(Reason.STATE_EVICTED, 8, 16, 0, "states"),
+    ]
+
+
+@case
+def held_in_another_tier_and_evicted_here() -> tuple[list[Miss], list[Miss]]:
+    tree = RadixTree(4)
+    tree.evict_kv(put(tree, AB, state=True).node, "lru")
+    found = tree.peek(AB)
+    return tree.explain(AB, found, None, 12), [
+        Miss(Reason.OTHER_TIER, 12, 12),
+        Miss(Reason.EVICTED, 4, 16, 0, "lru"),
+    ]
 
 
 @case

@@ -24,7 +24,7 @@ from hypothesis.stateful import (
 )
 
 from cachepawl.errors import LockError
-from cachepawl.policy.lru import LRU, LRU_KV, LRU_STATE
+from cachepawl.policy.lru import LRU
 from cachepawl.tree import Freed, Lock, Node, RadixTree
 from cachepawl.types import Key, Runs
 
@@ -501,7 +501,7 @@ class TreeMachine(RuleBasedStateMachine):
         leaves = [node for node in tree.kv_list if not node.children]
         assert leaves[::-1] == kv_order
         assert list(tree.state_list)[::-1] == state_order
-        kv, state = LRU_KV.victim(tree), LRU_STATE.victim(tree)
+        kv, state = LRU.victim(tree, "kv"), LRU.victim(tree, "state")
         assert (kv and kv.node) == (kv_order[0] if kv_order else None)
         assert (state and state.node) == (state_order[0] if state_order else None)
         older = LRU.victim(tree)

@@ -26,7 +26,7 @@ from cachepawl.offline.bounds.future import NEVER, Future
 from cachepawl.offline.bounds.runs import ROOT, Runs
 from cachepawl.offline.bounds.upper import Bytes
 from cachepawl.offline.traces.request import TraceRequest
-from cachepawl.policy.base import Victim
+from cachepawl.policy.base import EvictionPolicy, Kind, Victim
 from cachepawl.policy.lru import LRU
 from cachepawl.tree import Node, RadixTree
 from cachepawl.types import Key
@@ -51,7 +51,7 @@ ENDING = 64
 """Latest requests whose answers may still come into the tree."""
 
 
-class Clairvoyant:
+class Clairvoyant(EvictionPolicy):
     """For one replay of the trace whose runs it was given: play what `watch` yields."""
 
     name = "clairvoyant"
@@ -110,8 +110,10 @@ class Clairvoyant:
             self.future.note_state(run, node.end, id(node))
         return seen
 
-    def victim(self, tree: RadixTree) -> Victim | None:
+    def victim(self, tree: RadixTree, kind: Kind | None = None) -> Victim | None:
         """The unit that is worth least; useless KV before all.  O(log units), usually."""
+        if kind is not None:
+            return LRU.victim(tree, kind)
         cold = tree.kv_victim()
         if cold is not None and tree.has_states and not cold.kv_stamp:
             return Victim(cold, "kv")

@@ -101,6 +101,10 @@ class Calls:
 
     # -- rows ----------------------------------------------------------------------
 
+    def begin(self, place: Place, row: int, at: int, recalled: tuple[int, ...]) -> tuple[()]:
+        self.cache.begin(row, self._paths.key(place), at, recalled)
+        return ()
+
     def open_row(self, row: int, node: int, tokens: int) -> tuple[()]:
         self.cache.open_row(row, self._node(node), tokens)
         return ()

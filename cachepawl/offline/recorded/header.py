@@ -66,7 +66,7 @@ class Header(_Strict):
     states_per_request: Annotated[int, Field(ge=0, le=1 << 16)]
     page_cap: Count | None
     state_cap: Count | None
-    policy: Literal["lru"]
+    policy: Literal["lru", "joint"]
     serving: dict[str, str | int | float | bool | None]
     started: float
     """Unix time of the recording's start, seconds."""

@@ -32,6 +32,9 @@ class Wanted(NamedTuple):
     tp: int
     checkpoint_dtype: str
     check_level: int
+    host_gb: str = "0"
+    link_gbps: float = 50.0
+    write: str = "write_through"
 
 
 def sweep_of(wanted: Wanted, source: Source, facts: Facts) -> Sweep:
@@ -43,6 +46,7 @@ def sweep_of(wanted: Wanted, source: Source, facts: Facts) -> Sweep:
     spec = load_model(_given("--model", wanted.model, "a preset's name or a config.json")).spec
     grid = wanted.grid or grid_of(spec, wanted.page, facts.block_tokens)
     budgets = budgets_of(_given("--device-gb", wanted.device_gb, "the arena's GiB"))
+    hosts = list(dict.fromkeys(_host_bytes(part) for part in wanted.host_gb.split(",")))
     names = list(dict.fromkeys([wanted.policy, *_names(wanted.compare)]))
     dtypes = dtypes_of(wanted.checkpoint_dtype)
     scenarios = [
@@ -58,9 +62,13 @@ def sweep_of(wanted: Wanted, source: Source, facts: Facts) -> Sweep:
             tp=wanted.tp,
             checkpoint_dtype=dtype,
             check_level=wanted.check_level,
+            host=host,
+            link=wanted.link_gbps * 1e9,
+            writing=wanted.write,
         )
         for name in names
         for dtype in dtypes
+        for host in hosts
         for budget in budgets
     ]
     return Sweep(source, scenarios, list(BOUNDS) if wanted.compare else [])
@@ -88,16 +96,30 @@ def dtypes_of(text: str) -> list[str]:
 
 
 def _bytes(text: str) -> int:
-    try:
-        size = float(text)
-    except ValueError:
-        size = 0.0
-    if not 0 < size <= MOST_GB:
+    size = _number(text)
+    if size is None or not 0 < size <= MOST_GB:
         raise InputError(
             f"--device-gb {text.strip()!r}: give GiB above 0 and at most {MOST_GB}, with commas "
             f"between several"
         )
     return int(size * GIB)
+
+
+def _host_bytes(text: str) -> int:
+    size = _number(text)
+    if size is None or not 0 <= size <= MOST_GB:
+        raise InputError(
+            f"--host-gb {text.strip()!r}: give GiB, at most {MOST_GB}, or 0 for no host; with "
+            f"commas between several"
+        )
+    return int(size * GIB)
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
 
 
 def _names(text: str) -> list[str]:

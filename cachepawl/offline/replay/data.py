@@ -54,7 +54,7 @@ def _model(scenario: Scenario) -> dict[str, Any]:
 
 
 def _options(scenario: Scenario) -> dict[str, Any]:
-    names = ("page", "chunk", "grid", "running", "answers", "tp", "check_level")
+    names = ("page", "chunk", "grid", "running", "answers", "tp", "check_level", "link", "writing")
     return {name: getattr(scenario, name) for name in names}
 
 
@@ -72,6 +72,7 @@ def _replay(outcome: Outcome) -> dict[str, Any]:
         "kept_state_bytes": geometry.kept_bytes,
         "kept_states_per_frame": max(1, geometry.checkpoints_per_frame) if geometry.state else 0,
         "device_bytes": scenario.budget,
+        "host_bytes": scenario.host,
         "frames": geometry.usable_frames,
         "requests": total.requests,
         "refused_requests": total.refused,
@@ -87,6 +88,7 @@ def _replay(outcome: Outcome) -> dict[str, Any]:
         "mean_bytes": total.mean_occupancy()._asdict(),
         "peak_stranded_bytes": outcome.peak_stranded,
         "counters": {name: outcome.counters[name] for name in COUNTERS},
+        "host": outcome.host,
         "cpu_seconds": round(outcome.seconds, 3),
         "windows": _windows(outcome.windows, outcome.width),
     }

@@ -43,6 +43,7 @@ class Engine:
         self.measures = measures
         self.way = scenario.way
         self.cache = scenario.make_cache(policy)
+        self.tiers = scenario.make_tiers(self.cache)
         self.running: deque[Life] = deque()
         self._rows = 0
         self._next_unknown = -1
@@ -61,18 +62,23 @@ class Engine:
         prompt = len(key.tokens) // TOKEN_BYTES
         while len(self.running) >= self.scenario.running:
             self._end_oldest()
+        self.tiers.step(request.at, self._owed())
         most = cache.answer_limit(prompt)
         if most is None:
             self.measures.refuse(request.at, prompt)
             return
         # The last token of an answer is never fed back, so it has no KV.
         answer = min(max(request.output - 1, 0), most)
-        found = self._wait(key, prompt, answer)
         self._rows += 1
+        found = self._wait(key, prompt, answer)
+        self.tiers.admitted(str(self._rows), found.lock.node)
+        cache.begin(self._rows, key, int(request.at * 1000))
         life = Life(cache, self.way, self._rows, key, answer, found.lock, found.usable)
+        life.published_to = self.tiers.published
         life.prefill(self.scenario.chunk, found.branch)
         self.running.append(life)
         self._grow_answers()
+        self.tiers.step(request.at, self._owed())
         cache.frames.turned_to_kv.clear()  # there are no bytes to zero
         cache.check(self.scenario.check_level)
         self.measures.add(Seen(request.at, prompt, found.usable, found.missed), cache)
@@ -80,18 +86,27 @@ class Engine:
     def _wait(self, key: Key, prompt: int, answer: int) -> _Admitted:
         """Match, and end the oldest requests until this one fits; holds its prefix then."""
         cache = self.cache
+        tail = answer + cache.geometry.page_tokens + 1
+
+        def with_load(usable: int) -> bool:
+            """Its tokens and states, and the state that is loaded."""
+            tokens = prompt - usable + tail + self._owed()
+            return cache.fits(tokens, self.way.slots + (self.way.slots > 0))
+
         while True:
-            match = cache.match(key, prompt - 1)
+            match = self.tiers.match(str(self._rows), key, prompt - 1, with_load)
             lock = cache.lock(match.node)
-            tokens = prompt - match.usable_len + answer + cache.geometry.page_tokens
-            owed = sum(life.owed for life in self.running)
-            if self._has_way(tokens + 1 + owed):
+            if self._has_way(prompt - match.usable_len + tail + self._owed()):
                 return self._admitted(key, prompt, match, lock)
             cache.unlock(lock)
             cache.counters.admissions_refused += 1
-            if not self.running:
+            if self.running:
+                self._end_oldest()
+            elif not self.tiers.yield_room():
                 return self._without_prefix(key, prompt)
-            self._end_oldest()
+
+    def _owed(self) -> int:
+        return sum(life.owed for life in self.running)
 
     def _has_way(self, tokens: int) -> bool:
         """As a server asks, burst by burst; here nothing happens between its steps."""

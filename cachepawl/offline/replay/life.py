@@ -10,9 +10,9 @@ Depths and lengths are tokens.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
-from cachepawl.cache import HybridPrefixCache
+from cachepawl.cache import HybridPrefixCache, Published
 from cachepawl.offline.replay.keeping import keeping_of
 from cachepawl.offline.replay.ways import Way
 from cachepawl.tree import Lock
@@ -45,6 +45,8 @@ class Life:
         self.length = usable
         """Tokens that have pages."""
         self.steps = 0
+        self.published_to: Callable[[Published], None] | None = None
+        """Who is told of what is published."""
         self.slots = list(cache.take_states(way.slots)) if way.slots else []
         cache.open_row(row, lock.node, usable)
 
@@ -91,6 +93,7 @@ class Life:
                 return
         done = cache.publish(self.row, self.key, depth, slot)
         assert slot is None or done.state_taken, "no state was there a moment ago"
+        self._tell(done)
         held = cache.lock_path(done.node)
         cache.unlock(self.lock)
         self.lock = held
@@ -114,10 +117,15 @@ class Life:
         done = self.cache.publish(self.row, key, depth, state)
         if self.slots:
             self.keeping.published(self.slots, state, done.state_taken)
+        self._tell(done)
         held = self.cache.lock_path(done.node)
         self.cache.unlock(self.lock)
         self.lock = held
         self.published = depth
+
+    def _tell(self, done: Published) -> None:
+        if self.published_to is not None:
+            self.published_to(done)
 
     def end(self) -> None:
         """Give everything back."""

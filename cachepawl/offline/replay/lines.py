@@ -6,7 +6,8 @@ one is another entry of `BOUNDS`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import NamedTuple
 
 from cachepawl.offline.bounds import upper
@@ -17,6 +18,7 @@ from cachepawl.offline.replay.engine import Engine
 from cachepawl.offline.replay.measures import Measures
 from cachepawl.offline.replay.scenario import Scenario
 from cachepawl.offline.replay.source import Source
+from cachepawl.offline.traces.request import TraceRequest
 from cachepawl.types import TOKEN_BYTES
 
 
@@ -48,7 +50,12 @@ class Bound(NamedTuple):
 
 
 def endless_memory(source: Source, scenario: Scenario) -> int:
-    """All KV, and a state at every depth where one can be taken, for ever.
+    """What nobody with these pages and this grid can pass, however much memory he has."""
+    return prefixes_known(source.requests(), scenario)
+
+
+def prefixes_known(requests: Iterable[TraceRequest], scenario: Scenario) -> int:
+    """Tokens hit with all KV, and a state at every depth where one can be taken, for ever.
 
     No cache with these pages and this grid hits more.  Memory grows with the trace: one
     integer for every such prefix.
@@ -57,7 +64,7 @@ def endless_memory(source: Source, scenario: Scenario) -> int:
     size = step * TOKEN_BYTES
     known: set[int] = set()
     hit = 0
-    for request in source.requests():
+    for request in requests:
         tokens, prefix = request.key.tokens, hash(request.key.namespace)
         prefixes = []
         for at in range(0, len(tokens) - size + 1, size):
@@ -80,6 +87,7 @@ def upper_bound(source: Source, scenario: Scenario) -> int:
 def clairvoyant(source: Source, scenario: Scenario) -> int:
     """What the scenario's own cache hits under a policy that knows the trace."""
     policy = Clairvoyant(_runs(source, scenario), _cost(scenario))
+    scenario = replace(scenario, host=0)
     measures = Measures(scenario.spec, scenario.budget)
     engine = Engine(scenario, measures, policy)
     engine.play(policy.watch(source.requests(), engine.cache.tree))

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from cachepawl.offline.replay.engine import Engine
 from cachepawl.offline.replay.measures import Measures, Window
 from cachepawl.offline.replay.scenario import Scenario
+from cachepawl.offline.replay.tiers import WithHost
 from cachepawl.offline.traces.request import TraceRequest
 
 
@@ -24,6 +25,8 @@ class Outcome(NamedTuple):
     """Of the cache and its frames, at the end."""
     peak_stranded: int
     """Bytes."""
+    host: dict[str, int | float]
+    """What the host tier did; empty without one."""
     seconds: float
     """Of this process's CPU."""
 
@@ -45,5 +48,6 @@ def replay(scenario: Scenario, requests: Iterable[TraceRequest]) -> Outcome:
         measures.width,
         engine.cache.stats(),
         engine.cache.frames.counters.peak_stranded_pages * scenario.geometry.page_bytes,
+        engine.tiers.figures() if isinstance(engine.tiers, WithHost) else {},
         time.process_time() - started,
     )

@@ -23,6 +23,7 @@ def replay_report(
     """The report of one sweep; at least one outcome."""
     blocks: list[Block] = [
         _hits(outcomes, lines, facts.prompt_tokens),
+        *_host(outcomes),
         Heading("Why prompts were computed"),
         _misses(outcomes),
         Heading("Where the memory went"),
@@ -72,6 +73,36 @@ def _hits(outcomes: Sequence[Outcome], lines: Sequence[Line], prompt_tokens: int
     if lines:
         note += f" {ABOUT_LINES}"
     return Table(columns, rows, note=note)
+
+
+def _host(outcomes: Sequence[Outcome]) -> list[Block]:
+    """What loads brought, and what they and the write-backs cost."""
+    columns = ("policy", "GiB", "of the hit, loaded", "loads", "GiB loaded", "link s",
+               "GiB written", "link s", "pays below TFLOP/s")  # fmt: skip
+    rows: list[Row] = [
+        [
+            o.scenario.label,
+            o.scenario.budget / GIB,
+            _percent(int(o.host["loaded_prompt_tokens"]), o.total.hit),
+            o.host["loads"],
+            round(o.host["load_bytes"] / GIB, 1),
+            round(o.host["load_seconds"], 1),
+            round(o.host["write_bytes"] / GIB, 1),
+            round(o.host["write_seconds"], 1),
+            round(o.host["loaded_prompt_flops"] / o.host["load_seconds"] / 1e12)
+            if o.host["load_seconds"]
+            else None,
+        ]
+        for o in outcomes
+        if o.host
+    ]
+    if not rows:
+        return []
+    note = (
+        "A load takes less time than prefilling what it brings, on a device that prefills at less "
+        "than the last column."
+    )
+    return [Heading("What the host brought"), Table(columns, rows, note=note)]
 
 
 def _bounds(lines: Sequence[Line], prompt_tokens: int) -> list[Row]:

@@ -8,7 +8,9 @@ from typing import Literal
 
 from cachepawl.cache import HybridPrefixCache
 from cachepawl.errors import InputError
+from cachepawl.offline.replay.tiers import DeviceAlone, HostRules, Link, Tiers, WithHost
 from cachepawl.offline.replay.ways import Way, way_of
+from cachepawl.offload.writing import WRITE_POLICIES
 from cachepawl.policy import POLICIES
 from cachepawl.policy.base import EvictionPolicy
 from cachepawl.pool.from_spec import geometry_from_spec
@@ -42,6 +44,12 @@ class Scenario:
     remembered: int = 16 << 20
     """Tokens of what was evicted, at 8 bytes each: to tell it from what never was there."""
     check_level: int = 0
+    host: int = 0
+    """Bytes of the host's arena; 0 for none."""
+    link: float = 50e9
+    """Bytes a second, each way."""
+    writing: str = "write_through"
+    """When something is written to the host."""
 
     @cached_property
     def geometry(self) -> Geometry:
@@ -51,9 +59,10 @@ class Scenario:
 
     @property
     def label(self) -> str:
-        """The policy, and how states are stored where they are compressed."""
-        plain = self.checkpoint_dtype == "auto"
-        return self.policy if plain else f"{self.policy}, {self.checkpoint_dtype}"
+        """What tells it from others of the same budget."""
+        form = "" if self.checkpoint_dtype == "auto" else f", {self.checkpoint_dtype}"
+        host = f" + {self.host / GIB:g} GiB host" if self.host else ""
+        return self.policy + form + host
 
     @cached_property
     def way(self) -> Way:
@@ -77,6 +86,11 @@ class Scenario:
                 f"--chunk {self.chunk}: less than one step of the grid of states, {self.grid} "
                 f"tokens; give at least that"
             )
+        if self.host and self.checkpoint_dtype != "auto":
+            raise InputError(
+                f"--checkpoint-dtype {self.checkpoint_dtype} beside --host-gb: the host tier copies "
+                f"whole states; give --host-gb 0, or auto"
+            )
         geometry, slots = self.geometry, self.way.slots
         needed = 1 + geometry.frames_of_request(2 * self.page, slots)
         if geometry.num_frames < needed:
@@ -86,6 +100,24 @@ class Scenario:
                 f"{geometry.frame_bytes} bytes, and one request of {self.spec.name} needs {needed} "
                 f"(padding, {slots} states, its KV); give at least {least:.3f}"
             )
+        if self.host and self.host < 2 * geometry.frame_bytes:
+            least = -(-2 * geometry.frame_bytes * 1000 // GIB) / 1000
+            raise InputError(
+                f"--host-gb {self.host / GIB:g}: less than two frames of {geometry.frame_bytes} "
+                f"bytes; give at least {least:.3f}, or 0 for no host"
+            )
+
+    def make_tiers(self, cache: HybridPrefixCache) -> Tiers:
+        """What is beside a cache on the device."""
+        if not self.host:
+            return DeviceAlone(cache)
+        return WithHost(
+            cache,
+            self.geometry.with_budget(self.host),
+            Link(self.geometry, self.link),
+            HostRules(POLICIES[self.policy](), WRITE_POLICIES[self.writing]()),
+            self.spec.prefill_flops,
+        )
 
     def make_cache(self, policy: EvictionPolicy | None = None) -> HybridPrefixCache:
         """The cache that such a server has, maybe under another policy."""

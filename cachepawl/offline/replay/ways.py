@@ -11,12 +11,9 @@ from math import lcm
 from typing import Protocol
 
 from cachepawl.errors import InputError
-from cachepawl.snapshots import SnapshotPlan, default_grid
+from cachepawl.snapshots import SnapshotPlan, answer_grid, default_grid
 from cachepawl.specs import ModelSpec
 from cachepawl.specs.shortconv import ShortConv
-
-TRACK_INTERVAL = 256
-"""Tokens between snapshots of a decode: SGLang's --mamba-track-interval."""
 
 
 class Way(Protocol):
@@ -44,9 +41,9 @@ class Tracked:
 
     slots = 3
 
-    def __init__(self, grid: int) -> None:
+    def __init__(self, grid: int, page: int) -> None:
         self.plan = SnapshotPlan(grid, enabled=True)
-        self.decode_grid = lcm(grid, TRACK_INTERVAL)
+        self.answer_grid = answer_grid(page)
 
     def branch_point(self, kv_len: int, usable: int) -> int | None:
         return self.plan.branch_point(kv_len, usable)
@@ -60,7 +57,7 @@ class Tracked:
         return given
 
     def end(self, prompt: int, length: int) -> int:
-        return max(prompt, length // self.decode_grid * self.decode_grid)
+        return max(prompt, length // self.answer_grid * self.answer_grid)
 
 
 class Single:
@@ -125,7 +122,7 @@ def way_of(spec: ModelSpec, page: int, grid: int) -> Way:
     if not spec.states:
         return Stateless(page)
     if not _copied_anywhere(spec):
-        return Tracked(grid)
+        return Tracked(grid, page)
     if page != 1:
         raise InputError(f"--page {page}: {spec.name} is served with pages of one token; give 1")
     return Single(grid)

@@ -6,9 +6,15 @@ from typing import NamedTuple
 
 import torch
 
-from cachepawl_kernels.arguments import ALIGN, as_words, check_arena, check_same_device
+from cachepawl_kernels.arguments import ALIGN, as_words, check_arena, common_device
 from cachepawl_kernels.copy.kernel import copy_pieces
-from cachepawl_kernels.extents import check_extents, check_reads_apart, check_writes_apart, cut
+from cachepawl_kernels.extents import (
+    check_reads_apart,
+    check_writes_apart,
+    checked_offsets,
+    cut,
+    lengths_column,
+)
 from cachepawl_kernels.launching import launch, upload
 
 
@@ -34,37 +40,36 @@ def copy_extents(
 ) -> None:
     """`dst[dst_offsets[i] : + lengths[i]] = src[src_offsets[i] : + lengths[i]]` for every i.
 
-    `dst` and `src` are `(bytes,)` uint8, contiguous, 16-byte aligned, on one device; they may
-    be the same arena.  The columns are `(n,)` int64 host tensors, all values multiples of 16.
-    No written byte may be written twice or read; sources may overlap each other.
+    `dst` and `src` are `(bytes,)` uint8, contiguous, 16-byte aligned, on one device or one of
+    them in pinned host memory; they may be the same arena.  The columns are `(n,)` int64 host
+    tensors, all values multiples of 16.  No written byte may be written twice or read; sources
+    may overlap each other.
 
     On the current stream, one launch, no synchronisation; n = 0 launches nothing.  Host cost
     O(n log n + pieces of 64 KiB); 24 bytes go up a piece.  KernelArgumentError otherwise.
     """
     check_arena("dst", dst)
     check_arena("src", src)
-    check_same_device("dst", dst, "src", src)
-    check_extents("dst", dst, dst_offsets, lengths)
-    check_extents("src", src, src_offsets, lengths)
-    if lengths.numel() == 0:
+    device = common_device("dst", dst, "src", src)
+    sizes = lengths_column(lengths)
+    to = checked_offsets("dst", dst, dst_offsets, sizes)
+    came = checked_offsets("src", src, src_offsets, sizes)
+    if not sizes.size:
         return
-    written = check_writes_apart(dst_offsets + dst.data_ptr(), lengths)
-    check_reads_apart(written, src_offsets + src.data_ptr(), lengths)
-    pieces = cut(lengths, tile.piece_bytes)
-    table = torch.stack(
-        (
-            dst_offsets[pieces.extent] + pieces.within,
-            src_offsets[pieces.extent] + pieces.within,
-            pieces.length,
-        ),
-        dim=1,
+    written = check_writes_apart(to + dst.data_ptr(), sizes)
+    check_reads_apart(written, came + src.data_ptr(), sizes)
+    pieces = cut(sizes, tile.piece_bytes)
+    columns = (
+        (to[pieces.extent] + pieces.within) // ALIGN,
+        (came[pieces.extent] + pieces.within) // ALIGN,
+        pieces.length // ALIGN,
     )
     launch(
         copy_pieces,
-        table.shape[0],
-        dst.device,
+        pieces.length.size,
+        device,
         as_words(dst),
         as_words(src),
-        upload(table // ALIGN, dst.device),
+        upload(columns, device),
         BLOCK=tile.block_words,
     )

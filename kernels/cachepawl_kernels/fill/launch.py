@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 
 from cachepawl_kernels.arguments import ALIGN, as_words, check_arena
-from cachepawl_kernels.extents import check_extents, check_writes_apart, cut
+from cachepawl_kernels.extents import check_writes_apart, checked_offsets, cut, lengths_column
 from cachepawl_kernels.fill.kernel import fill_pieces
 from cachepawl_kernels.launching import launch, upload
 
@@ -59,18 +59,19 @@ def _fill(
     arena: torch.Tensor, offsets: torch.Tensor, lengths: torch.Tensor, word: int, tile: FillTile
 ) -> None:
     check_arena("arena", arena)
-    check_extents("arena", arena, offsets, lengths)
-    if lengths.numel() == 0:
+    sizes = lengths_column(lengths)
+    to = checked_offsets("arena", arena, offsets, sizes)
+    if not sizes.size:
         return
-    check_writes_apart(offsets, lengths)
-    pieces = cut(lengths, tile.piece_bytes)
-    table = torch.stack((offsets[pieces.extent] + pieces.within, pieces.length), dim=1)
+    check_writes_apart(to, sizes)
+    pieces = cut(sizes, tile.piece_bytes)
+    columns = ((to[pieces.extent] + pieces.within) // ALIGN, pieces.length // ALIGN)
     launch(
         fill_pieces,
-        table.shape[0],
+        pieces.length.size,
         arena.device,
         as_words(arena),
-        upload(table // ALIGN, arena.device),
+        upload(columns, arena.device),
         WORD=word,
         BLOCK=tile.block_words,
     )

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import numpy as np
 import torch
 
 from cachepawl_kernels.arguments import (
     ALIGN,
+    Column,
     check_arena,
-    check_column,
     check_ids,
     check_same_device,
     check_same_length,
+    host_column,
 )
-from cachepawl_kernels.extents import check_extents, check_reads_apart, check_writes_apart, cut
+from cachepawl_kernels.extents import check_reads_apart, check_writes_apart, checked_offsets, cut
 from cachepawl_kernels.fork.kernel import fork_pieces
 from cachepawl_kernels.fork.layout import (
     ELEMENTS_UNIT,
@@ -66,10 +68,9 @@ def fork_states(
     O(n log n + pieces of 8192 elements); 48 bytes go up a piece.  KernelArgumentError otherwise.
     """
     _check_sides(dst, dst_layout, src, src_layout)
-    _check_slots("dst_slots", dst_slots, dst_layout, dst)
-    _check_slots("src_slots", src_slots, src_layout, src)
-    check_same_length(dst_slots=dst_slots, src_slots=src_slots)
-    to, came = dst_slots * dst_layout.stride, src_slots * src_layout.stride
+    to = _checked_slots("dst_slots", dst_slots, dst_layout, dst) * dst_layout.stride
+    came = _checked_slots("src_slots", src_slots, src_layout, src) * src_layout.stride
+    check_same_length(dst_slots=to, src_slots=came)
     _fork(_End(dst, dst_layout, to), _End(src, src_layout, came), tile)
 
 
@@ -88,13 +89,10 @@ def fork_states_at(
     Starts are `(n,)` int64 host tensors of bytes, multiples of 16; strides are not looked at.
     """
     _check_sides(dst, dst_layout, src, src_layout)
-    for name, arena, layout, starts in (
-        ("dst", dst, dst_layout, dst_starts),
-        ("src", src, src_layout, src_starts),
-    ):
-        check_extents(f"{name}_starts:", arena, starts, torch.full_like(starts, layout.end))
-    check_same_length(dst_starts=dst_starts, src_starts=src_starts)
-    _fork(_End(dst, dst_layout, dst_starts), _End(src, src_layout, src_starts), tile)
+    to = _checked_starts("dst_starts", dst_starts, dst_layout, dst)
+    came = _checked_starts("src_starts", src_starts, src_layout, src)
+    check_same_length(dst_starts=to, src_starts=came)
+    _fork(_End(dst, dst_layout, to), _End(src, src_layout, came), tile)
 
 
 class _End(NamedTuple):
@@ -102,7 +100,7 @@ class _End(NamedTuple):
 
     arena: torch.Tensor
     layout: StateLayout
-    starts: torch.Tensor
+    starts: Column
 
 
 def _check_sides(
@@ -120,26 +118,25 @@ def _fork(to_end: _End, came_end: _End, tile: ForkTile) -> None:
     """Both ends are checked, but not against each other."""
     dst, dst_layout, to = to_end
     src, src_layout, came = came_end
-    if to.numel() == 0:
+    if not to.size:
         return
-    written = check_writes_apart(dst.data_ptr() + to, torch.full_like(to, dst_layout.end))
-    check_reads_apart(written, src.data_ptr() + came, torch.full_like(came, src_layout.end))
+    written = check_writes_apart(dst.data_ptr() + to, np.full_like(to, dst_layout.end))
+    check_reads_apart(written, src.data_ptr() + came, np.full_like(came, src_layout.end))
     steps = [
         step
         for new, old in zip(dst_layout.parts, src_layout.parts, strict=True)
         for step in _steps(new, old)
     ]
     conversions = tuple(sorted({step.conversion for step in steps}))
-    table = torch.cat(
-        [_rows(step, conversions.index(step.conversion), to, came, tile) for step in steps]
-    )
+    tables = [_columns(step, conversions.index(step.conversion), to, came, tile) for step in steps]
+    columns = [np.concatenate(parts) for parts in zip(*tables, strict=True)]
     launch(
         fork_pieces,
-        table.shape[0],
+        columns[0].size,
         dst.device,
         dst,
         src,
-        upload(table, dst.device),
+        upload(columns, dst.device),
         CONVERSIONS=conversions,
         BLOCKS=tile.blocks,
     )
@@ -179,20 +176,30 @@ def _steps(new: Part, old: Part) -> list[_Step]:
     ]
 
 
-def _rows(
-    step: _Step, kind: int, to: torch.Tensor, came: torch.Tensor, tile: ForkTile
-) -> torch.Tensor:
-    """`(pieces, 6)` of one step of all states, as the kernel reads it."""
-    pieces = cut(torch.full_like(to, step.units), tile.piece_blocks * UNITS_A_BLOCK)
-    columns = [torch.full_like(pieces.within, kind), pieces.length]
+def _columns(
+    step: _Step, kind: int, to: Column, came: Column, tile: ForkTile
+) -> tuple[Column, ...]:
+    """One step of all states as the kernel reads it: six columns, a row a piece."""
+    pieces = cut(np.full_like(to, step.units), tile.piece_blocks * UNITS_A_BLOCK)
+    columns = [np.full_like(pieces.within, kind), pieces.length]
     scales = pieces.within // UNITS_A_BLOCK * SCALE_BYTES
     for slots, side in ((to, step.dst), (came, step.src)):
         start = slots[pieces.extent]
         columns.append((start + side.offset + pieces.within * side.unit_bytes) // ALIGN)
         columns.append((start + side.scales + scales) // ALIGN)
-    return torch.stack(columns, dim=1)
+    return tuple(columns)
 
 
-def _check_slots(name: str, slots: torch.Tensor, layout: StateLayout, arena: torch.Tensor) -> None:
-    check_column(name, slots)
-    check_ids(name, slots, layout.slots_in(arena.numel()))
+def _checked_slots(
+    name: str, slots: torch.Tensor, layout: StateLayout, arena: torch.Tensor
+) -> Column:
+    column = host_column(name, slots)
+    check_ids(name, column, layout.slots_in(arena.numel()))
+    return column
+
+
+def _checked_starts(
+    name: str, starts: torch.Tensor, layout: StateLayout, arena: torch.Tensor
+) -> Column:
+    lengths = np.full(starts.numel(), layout.end, np.int64)
+    return checked_offsets(f"{name}:", arena, starts, lengths)

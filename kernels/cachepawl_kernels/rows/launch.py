@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import torch
 
-from cachepawl_kernels.arguments import check_column, check_ids, check_same_length, refuse_first
+from cachepawl_kernels.arguments import check_ids, check_same_length, host_column, refuse_first
 from cachepawl_kernels.errors import KernelArgumentError
 from cachepawl_kernels.extents import check_writes_apart, cut
 from cachepawl_kernels.launching import launch, upload
@@ -44,30 +44,28 @@ def release_rows(
     otherwise.
     """
     _check_table(table, sink)
-    for name, column in (("rows", rows), ("starts", starts), ("stops", stops)):
-        check_column(name, column)
-    check_same_length(rows=rows, starts=starts, stops=stops)
-    count, width = table.shape
-    check_ids("rows", rows, count)
-    refuse_first(
-        (starts < 0) | (stops <= starts) | (stops > width),
-        lambda i: (
-            f"row {int(rows[i])}: tokens [{int(starts[i])}, {int(stops[i])}) "
-            f"of a row of {width} tokens"
-        ),
+    row, start, stop = (
+        host_column(name, column)
+        for name, column in (("rows", rows), ("starts", starts), ("stops", stops))
     )
-    if rows.numel() == 0:
+    check_same_length(rows=row, starts=start, stops=stop)
+    count, width = table.shape
+    check_ids("rows", row, count)
+    refuse_first(
+        (start < 0) | (stop <= start) | (stop > width),
+        lambda i: f"row {row[i]}: tokens [{start[i]}, {stop[i]}) of a row of {width} tokens",
+    )
+    if not row.size:
         return
-    begin, lengths = rows * table.stride(0) + starts, stops - starts
+    begin, lengths = row * table.stride(0) + start, stop - start
     check_writes_apart(begin, lengths)
     pieces = cut(lengths, tile.block_tokens)
-    stretches = torch.stack((begin[pieces.extent] + pieces.within, pieces.length), dim=1)
     launch(
         reset_stretches,
-        stretches.shape[0],
+        pieces.length.size,
         table.device,
         table,
-        upload(stretches, table.device),
+        upload((begin[pieces.extent] + pieces.within, pieces.length), table.device),
         sink,
         BLOCK=tile.block_tokens,
     )

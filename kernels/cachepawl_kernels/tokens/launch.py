@@ -9,7 +9,7 @@ import torch
 from cachepawl_kernels.errors import KernelArgumentError
 from cachepawl_kernels.extents import cut
 from cachepawl_kernels.launching import launch, upload
-from cachepawl_kernels.tokens.batch import RowRuns, check_batch, stretches_of
+from cachepawl_kernels.tokens.batch import RowRuns, checked_batch, stretches_of
 from cachepawl_kernels.tokens.kernel import write_stretches
 
 
@@ -37,8 +37,8 @@ def write_token_ids(
     On the current stream, one launch, no synchronisation; no tokens, no launch.  Host cost
     O(runs + stretches of 1024 tokens); 24 bytes go up a stretch.  KernelArgumentError otherwise.
     """
-    check_batch(batch, page_tokens, num_pages)
-    total = int((batch.stops - batch.starts).sum())
+    columns = checked_batch(batch, page_tokens, num_pages)
+    total = int((columns.stops - columns.starts).sum())
     if out.dtype != torch.int64 or out.dim() != 1 or not out.is_contiguous():
         raise KernelArgumentError(
             f"out has dtype {out.dtype}, shape {tuple(out.shape)} and strides {out.stride()}; "
@@ -48,19 +48,16 @@ def write_token_ids(
         raise KernelArgumentError(f"out has {out.numel()} elements for {total} tokens")
     if total == 0:
         return
-    whole = stretches_of(batch, page_tokens)
+    whole = stretches_of(columns, page_tokens)
     pieces = cut(whole.tokens, tile.block_tokens)
-    table = torch.stack(
-        (
-            whole.places[pieces.extent] + pieces.within,
-            whole.first_ids[pieces.extent] + pieces.within,
-            pieces.length,
-        ),
-        dim=1,
+    table = (
+        whole.places[pieces.extent] + pieces.within,
+        whole.first_ids[pieces.extent] + pieces.within,
+        pieces.length,
     )
     launch(
         write_stretches,
-        table.shape[0],
+        pieces.length.size,
         out.device,
         out,
         upload(table, out.device),

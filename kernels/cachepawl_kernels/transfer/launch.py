@@ -9,13 +9,14 @@ import triton
 
 from cachepawl_kernels.arguments import (
     ALIGN,
+    Column,
     as_words,
     check_arena,
-    check_column,
     check_distinct,
     check_ids,
-    check_same_device,
     check_same_length,
+    common_device,
+    host_column,
 )
 from cachepawl_kernels.errors import KernelArgumentError
 from cachepawl_kernels.launching import launch, upload
@@ -45,9 +46,9 @@ def transfer(
 ) -> None:
     """Copy unit `src_ids[i]` of `src` to unit `dst_ids[i]` of `dst`, for every i.
 
-    `dst` and `src` are `(bytes,)` uint8, contiguous, 16-byte aligned, on one device, and do not
-    overlap.  Both layouts have the same rows and row bytes.  Ids are `(n,)` int64 host tensors
-    of whole units; a destination occurs once.
+    `dst` and `src` are `(bytes,)` uint8, contiguous, 16-byte aligned, on one device or one of
+    them in pinned host memory, and do not overlap.  Both layouts have the same rows and row
+    bytes.  Ids are `(n,)` int64 host tensors of whole units; a destination occurs once.
 
     On the current stream, one launch, no synchronisation; n = 0 launches nothing.  Host cost
     O(n log n); 16 bytes go up a unit.  KernelArgumentError otherwise.
@@ -55,28 +56,24 @@ def transfer(
     check_layout("dst_layout", dst_layout)
     check_layout("src_layout", src_layout)
     _check_same_rows(dst_layout, src_layout)
-    _check_arenas(dst, src)
-    for name, ids, arena, layout in (
-        ("dst_ids", dst_ids, dst, dst_layout),
-        ("src_ids", src_ids, src, src_layout),
-    ):
-        check_column(name, ids)
-        check_ids(name, ids, layout.units_in(arena.numel()))
-    check_same_length(dst_ids=dst_ids, src_ids=src_ids)
-    check_distinct("dst_ids", dst_ids)
-    if dst_ids.numel() == 0:
+    device = _check_arenas(dst, src)
+    to = _checked_ids("dst_ids", dst_ids, dst_layout.units_in(dst.numel()))
+    came = _checked_ids("src_ids", src_ids, src_layout.units_in(src.numel()))
+    check_same_length(dst_ids=to, src_ids=came)
+    check_distinct("dst_ids", to)
+    if not to.size:
         return
     row_words = src_layout.row_bytes // WORD
     words = min(triton.next_power_of_2(row_words), tile.words)
     rows = min(triton.next_power_of_2(src_layout.rows), tile.words // words)
-    programs = dst_ids.numel() * triton.cdiv(src_layout.rows, rows) * triton.cdiv(row_words, words)
+    programs = to.size * triton.cdiv(src_layout.rows, rows) * triton.cdiv(row_words, words)
     launch(
         transfer_units,
         programs,
-        dst.device,
+        device,
         as_words(dst),
         as_words(src),
-        upload(torch.stack((dst_ids, src_ids), dim=1), dst.device),
+        upload((to, came), device),
         src_layout.rows,
         src_layout.row_bytes // ALIGN,
         *_strides(dst_layout),
@@ -105,6 +102,12 @@ def scatter(
     transfer(arena, layout, ids, staging, packed, torch.arange(ids.numel()))
 
 
+def _checked_ids(name: str, ids: torch.Tensor, units: int) -> Column:
+    column = host_column(name, ids)
+    check_ids(name, column, units)
+    return column
+
+
 def _strides(layout: UnitLayout) -> tuple[int, int, int]:
     return layout.stride // ALIGN, layout.row_stride // ALIGN, layout.base // ALIGN
 
@@ -117,15 +120,17 @@ def _check_same_rows(dst: UnitLayout, src: UnitLayout) -> None:
         )
 
 
-def _check_arenas(dst: torch.Tensor, src: torch.Tensor) -> None:
+def _check_arenas(dst: torch.Tensor, src: torch.Tensor) -> torch.device:
+    """The device that the kernel runs on."""
     check_arena("dst", dst)
     check_arena("src", src)
-    check_same_device("dst", dst, "src", src)
+    device = common_device("dst", dst, "src", src)
     begin, end = max(dst.data_ptr(), src.data_ptr()), min(_end(dst), _end(src))
     if begin < end:
         raise KernelArgumentError(
             f"dst and src share {end - begin} bytes; inside one arena use copy_extents"
         )
+    return device
 
 
 def _end(arena: torch.Tensor) -> int:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from cachepawl.errors import ConfigError
 from cachepawl_launch.cpu.platform_name import PLATFORM_NAME
 from cachepawl_launch.cpu.tiny_config import FAMILIES, WITHOUT_EXTRA_BUFFER, WITHOUT_STATES
 
@@ -103,3 +104,17 @@ def serve_env() -> dict[str, str]:
         "TOKENIZERS_PARALLELISM": "false",
         "HF_HUB_OFFLINE": "1",
     }
+
+
+def check_movement(movement: str, interpret: str) -> None:
+    """ConfigError for kernels that nothing on this platform could run.
+
+    Args:
+        movement: The option `--cachepawl-movement`.
+        interpret: The value of ``TRITON_INTERPRET``, empty where it is not set.
+    """
+    if movement == "triton" and interpret != "1":
+        raise ConfigError(
+            "--cachepawl-movement triton: without a GPU Triton's kernels can only be interpreted, "
+            "very slowly; set TRITON_INTERPRET=1 for that, or use auto"
+        )

@@ -23,8 +23,10 @@ _MARKER = "cachepawl-tiny.json"
 _RECIPE = 1
 
 
-def make_tiny(family: str, out_dir: Path) -> Path:
+def make_tiny(family: str, out_dir: Path, *, wide: bool = False) -> Path:
     """Write the checkpoint of `family` to ``out_dir / family`` unless it is there already.
+
+    With `wide` it has shapes that a GPU's kernels take, and its folder is ``family-wide``.
 
     The folder appears complete, by one rename, so that several processes may ask for the same
     one at once. Takes seconds; the same bytes every time.
@@ -36,8 +38,8 @@ def make_tiny(family: str, out_dir: Path) -> Path:
         ValueError: `family` is not one of `FAMILIES`.
         FileExistsError: the folder exists but this recipe did not make it.
     """
-    config = config_of(family)
-    target = out_dir / family
+    config = config_of(family, wide=wide)
+    target = out_dir / (f"{family}-wide" if wide else family)
     if target.exists():
         return _checked(target)
     out_dir.mkdir(parents=True, exist_ok=True)

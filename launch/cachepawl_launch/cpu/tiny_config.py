@@ -124,12 +124,33 @@ _OWN: dict[str, dict[str, Any]] = {
 }
 
 
-def config_of(family: str) -> dict[str, Any]:
+# Heads as compiled attention kernels take them, and states as compiled scans do.
+_WIDE: dict[str, dict[str, Any]] = {
+    "nemotron_h": {"head_dim": 64, "ssm_state_size": 64, "mamba_head_dim": 64},
+    "qwen3_5": {
+        "head_dim": 64,
+        "linear_key_head_dim": 128,
+        "linear_value_head_dim": 128,
+        "rope_parameters": _OWN["qwen3_5"]["rope_parameters"] | {"mrope_section": [8, 4, 4]},
+    },
+    "falcon_h1": {"head_dim": 64, "mamba_d_ssm": 256, "mamba_d_head": 64, "mamba_d_state": 64},
+    "qwen3": {"head_dim": 64},
+}
+WIDE_FAMILIES = tuple(_WIDE)
+"""Families that also come in shapes for a GPU."""
+
+
+def config_of(family: str, *, wide: bool = False) -> dict[str, Any]:
     """The ``config.json`` of `family`, as SGLang and transformers both read it.
 
+    Args:
+        family: One of `FAMILIES`.
+        wide: In the shapes that a GPU's kernels take; for one of `WIDE_FAMILIES`.
+
     Raises:
-        ValueError: `family` is not one of `FAMILIES`.
+        ValueError: there is no such family.
     """
-    if family not in _OWN:
-        raise ValueError(f"unknown family {family!r}; one of: {', '.join(FAMILIES)}")
-    return _COMMON | _OWN[family]
+    known = WIDE_FAMILIES if wide else FAMILIES
+    if family not in known:
+        raise ValueError(f"unknown family {family!r}; one of: {', '.join(known)}")
+    return _COMMON | _OWN[family] | (_WIDE[family] if wide else {})

@@ -13,6 +13,8 @@ from cachepawl_kernels.fork.launch import COPY, ForkTile
 from cachepawl_kernels.fork.layout import Format
 from cachepawl_kernels.rows.kernel import reset_stretches
 from cachepawl_kernels.rows.launch import RowsTile
+from cachepawl_kernels.slots.kernel import copy_slot_tiles, zero_slot_tiles
+from cachepawl_kernels.slots.launch import SlotsTile
 from cachepawl_kernels.tokens.kernel import write_stretches
 from cachepawl_kernels.tokens.launch import TokensTile
 from cachepawl_kernels.transfer.kernel import transfer_units
@@ -46,6 +48,12 @@ def fill(word: int) -> Case:
     return Case(fill_pieces, types, constants, ("arena", "pieces"), 2)
 
 
+def slots(kernel: object, *ids: str) -> Case:
+    types = {"arena": WORDS, **dict.fromkeys(ids, WORDS)}
+    types |= dict.fromkeys(("slots", "stride", "units"), "i32")
+    return Case(kernel, types, {"WORDS": SlotsTile().words}, ("arena",), len(ids))
+
+
 def rows(width: str) -> Case:
     types = {"table": width, "stretches": WORDS, "sink": "i32"}
     constants = {"BLOCK": RowsTile().block_tokens}
@@ -72,6 +80,8 @@ CASES = {
     "fork without conversion": fork(COPY),
     "fork, float32 to bfloat16": fork(*TYPICAL),
     "fork, every format at once": fork(COPY, *PAIRS),
+    "copy of slots": slots(copy_slot_tiles, "dst_ids", "src_ids"),
+    "zero of slots": slots(zero_slot_tiles, "ids"),
     "token ids": Case(
         write_stretches,
         {"out": WORDS, "stretches": WORDS},

@@ -160,6 +160,7 @@ def test_more_compressed_states_are_kept_in_the_same_frames() -> None:
         ({"chunk": 4}, "--chunk 4"),
         ({"grid": 10}, "--grid 10"),
         ({"policy": "oracle"}, "oracle"),
+        ({"checkpoint_dtype": "int8", "host": 1 << 20}, "--checkpoint-dtype int8 beside --host-gb"),
         ({"budget": 1000}, "--device-gb"),
     ],
 )

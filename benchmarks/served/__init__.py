@@ -1,0 +1,1 @@
+"""Slices of traces, scaled to a tiny model, played on real servers."""

@@ -1,0 +1,140 @@
+"""Transfers under way: numbered, per direction, ended in the order in which they began."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from cachepawl.errors import ArgumentError, TransferError
+from cachepawl.offload.transfers import Copy, Direction, Order, Transfers
+from cachepawl.policy.base import Victim
+from cachepawl.tree import Lock, Node
+from cachepawl.types import Key
+
+WRITE, LOAD = Direction.WRITE_BACK, Direction.LOAD_BACK
+
+
+class Ready(NamedTuple):
+    """How many of the oldest transfers each way have ended, and whether none has failed.
+
+    Ranks agree by the least of each: element by element.
+    """
+
+    writes: int
+    loads: int
+    healthy: bool
+
+
+class Source(NamedTuple):
+    """Where the bytes come from, kept until the end."""
+
+    node: Node
+    receipt: Lock
+
+
+class Target(NamedTuple):
+    """Where they go: a row of the destination's cache, which nobody can match."""
+
+    row: int
+    start: int
+    """Tokens that the destination has already."""
+    receipt: Lock
+    """Of the path to `start`."""
+    slot: int | None
+
+
+@dataclass(eq=False, slots=True)
+class Ticket:
+    """One transfer.  It owns what it writes, and locks what it reads."""
+
+    number: int
+    direction: Direction
+    copy: Copy
+    nbytes: int
+    key: Key
+    """Of the prefix that ends at `depth`."""
+    depth: int
+    source: Source
+    target: Target
+    ended: bool = False
+    """Nothing reads or writes either end any more."""
+    error: str | None = None
+    victim: Victim | None = None
+    """What the device gives up when the copy is there."""
+    stamp: int = 0
+    """Last use of the victim when it was chosen."""
+    claims: list[str] = field(default_factory=list)
+    """Requests that wait for it."""
+    rider: str | None = None
+    """The request that runs on it already: the target row is the request's."""
+
+
+class Tickets:
+    """All transfers under way, oldest first in either direction."""
+
+    def __init__(self, transfers: Transfers) -> None:
+        self.transfers = transfers
+        self.under_way: dict[Direction, deque[Ticket]] = {WRITE: deque(), LOAD: deque()}
+        self.nbytes = {WRITE: 0, LOAD: 0}
+        """Bytes under way."""
+        self._open: dict[int, Ticket] = {}
+        self._next = 0
+
+    def number(self) -> int:
+        """A number for a ticket to be."""
+        self._next += 1
+        return self._next
+
+    def start(self, ticket: Ticket) -> None:
+        """Submit.  What cannot be submitted has ended, with an error, and waits for its turn."""
+        self.under_way[ticket.direction].append(ticket)
+        self.nbytes[ticket.direction] += ticket.nbytes
+        self._open[ticket.number] = ticket
+        try:
+            self.transfers.start(Order(ticket.number, ticket.direction, ticket.copy))
+        except TransferError as error:
+            self._end(ticket.number, str(error))
+
+    def collect(self) -> None:
+        """Take note of what has ended.  Never blocks."""
+        for outcome in self.transfers.finished():
+            self._end(outcome.ticket, outcome.error)
+
+    def _end(self, number: int, error: str | None) -> None:
+        ticket = self._open.pop(number, None)
+        assert ticket is not None, f"ticket {number} ends twice, or never began"
+        ticket.ended, ticket.error = True, error
+
+    def ready(self) -> Ready:
+        """What can be finished now: an older one that is still under way holds back the rest."""
+        counts, healthy = {}, True
+        for direction, tickets in self.under_way.items():
+            counts[direction] = 0
+            for ticket in tickets:
+                if not ticket.ended:
+                    break
+                counts[direction] += 1
+                healthy = healthy and ticket.error is None
+        return Ready(counts[WRITE], counts[LOAD], healthy)
+
+    def take(self, direction: Direction, count: int) -> list[Ticket]:
+        """The oldest ones, all ended; the caller finishes them.  ArgumentError if they have not."""
+        queue = self.under_way[direction]
+        for i in range(count):
+            if i >= len(queue) or not queue[i].ended:
+                raise ArgumentError(
+                    f"{count} {direction.name} tickets agreed upon, {i} have ended here; agree "
+                    f"on the least of what `ready` says on each rank"
+                )
+        taken = [queue.popleft() for _ in range(count)]
+        self.nbytes[direction] -= sum(ticket.nbytes for ticket in taken)
+        return taken
+
+    def __len__(self) -> int:
+        return sum(map(len, self.under_way.values()))
+
+    def __iter__(self) -> Iterator[Ticket]:
+        for queue in self.under_way.values():
+            yield from queue

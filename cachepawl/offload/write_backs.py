@@ -1,0 +1,284 @@
+"""Device to host: what is written, and what becomes of it.
+
+    device   [0 ........ have ........ depth)   locked by a receipt, its frames held still
+    host     [0 ........ have)                  locked by a receipt
+                         [have ..... depth)     a row that nobody can match, and a slot
+    at the end: the row is published, or given back
+
+Written is a node's end: its state, and what of the KV below it the host lacks.  KV that no
+state makes usable is never written for its own sake.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from enum import Enum, auto
+
+from cachepawl.cache import HybridPrefixCache
+from cachepawl.errors import OutOfPages
+from cachepawl.offload.copies import Copies
+from cachepawl.offload.demand import Demand
+from cachepawl.offload.options import TierCounters, TierOptions
+from cachepawl.offload.tickets import LOAD, WRITE, Source, Target, Ticket, Tickets
+from cachepawl.offload.transfers import Copy
+from cachepawl.policy.base import Victim
+from cachepawl.tree import Lock, Match, Node
+from cachepawl.types import Key
+
+MOST_GONE = 1024
+"""Evicted nodes in the queue, before it is looked through."""
+MOST_VICTIMS = 64
+"""Victims looked at in one step by a policy that writes before eviction."""
+
+
+class Answer(Enum):
+    """What came of an attempt to write a node."""
+
+    STARTED = auto()
+    NOTHING = auto()
+    """It is there already, has left, or nothing could use it."""
+    FULL = auto()
+    """The host has no room."""
+    LATER = auto()
+    """The quota is used up, or the device needs the room."""
+
+
+class WriteBacks:
+    """The queue of what is wanted, oldest first; what is urgent before it."""
+
+    def __init__(
+        self,
+        device: HybridPrefixCache,
+        host: HybridPrefixCache,
+        copies: Copies,
+        tickets: Tickets,
+        options: TierOptions,
+        counters: TierCounters,
+    ) -> None:
+        self.device = device
+        self.host = host
+        self.copies = copies
+        self.tickets = tickets
+        self.options = options
+        self.counters = counters
+        self.headroom = options.headroom_frames * device.frames.pages_per_frame
+        """Pages that must stay obtainable on the device when a write-back pins more; whoever
+        knows better what running requests will take may set it."""
+        self._demand = Demand(device, options.free_frames)
+        self._wanted: deque[Node] = deque()
+        self._queued: set[Node] = set()
+
+    def __len__(self) -> int:
+        return len(self._wanted)
+
+    # -- what is wanted -----------------------------------------------------------------
+
+    def want(self, node: Node) -> None:
+        """Write it when there is a chance."""
+        if node not in self._queued:
+            self._queued.add(node)
+            self._wanted.append(node)
+            if len(self._wanted) > MOST_GONE + 2 * self.device.tree.num_nodes:
+                self._forget_gone()
+
+    def want_first(self, node: Node) -> None:
+        """Write it before all else.  Costs the queue."""
+        if node in self._queued:
+            self._wanted.remove(node)
+        self._queued.add(node)
+        self._wanted.appendleft(node)
+
+    def _forget_gone(self) -> None:
+        self._wanted = deque(node for node in self._wanted if node.owner is not None)
+        self._queued = set(self._wanted)
+
+    def clear(self) -> None:
+        """Want nothing."""
+        self._wanted.clear()
+        self._queued.clear()
+
+    def start_wanted(self) -> None:
+        """Start what the quota allows, in order."""
+        while self._wanted:
+            if self.start(self._wanted[0]) is Answer.LATER:
+                return
+            self._queued.discard(self._wanted.popleft())
+
+    def start_victims(self) -> None:
+        """Write what the device would evict next, until enough is free there.
+
+        What is on the host already goes at once, the rest when its copy is there.
+        """
+        self._demand.look()
+        self._write_and_evict()
+        self._demand.mark()
+
+    def _write_and_evict(self) -> None:
+        device, enough = self.device, self._demand.frames
+        coming = sum(ticket.victim is not None for ticket in self.tickets.under_way[WRITE])
+        for _ in range(MOST_VICTIMS):
+            if device.frames.free_frames + coming >= enough:
+                return
+            victim = device.policy.victim(device.tree)
+            if victim is None:
+                return
+            answer = self.start(victim.node, victim)
+            if answer is Answer.NOTHING:
+                device.evict_victim(victim, device.policy.name)
+                self.counters.evicted_ahead += 1
+            elif answer is not Answer.STARTED:
+                return
+            coming += answer is Answer.STARTED
+
+    # -- one of them --------------------------------------------------------------------
+
+    def start(self, node: Node, victim: Victim | None = None) -> Answer:
+        """Write a node's end, if there is something to write and room for it.
+
+        A victim is evicted when its copy is there, unless it was used meanwhile.
+        """
+        tree = self.device.tree
+        if node.owner is not tree.root or (tree.has_states and node.state is None):
+            return Answer.NOTHING
+        if self.copies.complete(node):
+            return Answer.NOTHING
+        key = tree.path_key(node)
+        there = self.host.tree.peek(key)
+        if (there.usable_len if tree.has_states else there.kv_len) == node.end:
+            self.copies.note(node, there.node)
+            return Answer.NOTHING
+        nbytes = self._bytes(node, there)
+        if not self._within_quota(nbytes):
+            return Answer.LATER
+        receipt = self._lock(node)
+        if receipt is None:
+            return Answer.LATER
+        ticket = self._ticket(node, key, there, receipt, nbytes)
+        if ticket is None:
+            self.device.unlock_unused(receipt)
+            self.counters.writes_skipped += 1
+            return Answer.FULL
+        if victim is not None:
+            ticket.victim, ticket.stamp = victim, _stamp(victim)
+        self.device.frames.hold_still(ticket.copy.pages_from)
+        self.tickets.start(ticket)
+        return Answer.STARTED
+
+    def _bytes(self, node: Node, there: Match) -> int:
+        geometry = self.device.geometry
+        return geometry.pages_of(node.end - there.kv_len) * geometry.page_bytes + (
+            geometry.state_bytes
+        )
+
+    def _within_quota(self, nbytes: int) -> bool:
+        busy = bool(self.tickets.under_way[LOAD])
+        most = self.options.write_bytes_beside_loads if busy else self.options.write_bytes
+        under_way = self.tickets.nbytes[WRITE]
+        return under_way + nbytes <= most or not (under_way or busy)
+
+    def _lock(self, node: Node) -> Lock | None:
+        """Keep the source; None where running requests may need what that pins."""
+        device = self.device
+        frames = device.frames
+        before = frames.obtainable_pages(device.tree.state_evictable)
+        receipt = device.lock(node)
+        after = frames.obtainable_pages(device.tree.state_evictable)
+        if after < min(before, self.headroom):
+            device.unlock_unused(receipt)
+            return None
+        return receipt
+
+    def _ticket(
+        self, node: Node, key: Key, there: Match, receipt: Lock, nbytes: int
+    ) -> Ticket | None:
+        """Room on the host for what is missing there; None if there is none."""
+        number = self.tickets.number()
+        target = self._target(number, node, there)
+        if target is None:
+            return None
+        page = self.device.geometry.page_tokens
+        start, stop = there.kv_len // page, node.end // page
+        copy = Copy(
+            self.device.tree.path_pages(node).slice(start, stop),
+            self.host.refs.pages(number, start, stop),
+            (node.state,) if node.state is not None else (),
+            (target.slot,) if target.slot is not None else (),
+        )
+        return Ticket(number, WRITE, copy, nbytes, key, node.end, Source(node, receipt), target)
+
+    def _target(self, row: int, node: Node, there: Match) -> Target | None:
+        host = self.host
+        slots = 1 if host.tree.has_states else 0
+        receipt = host.lock_path(there.deepest)
+        if not host.fits(node.end - there.kv_len, slots):
+            host.unlock_unused(receipt)
+            return None
+        return open_target(host, row, there.deepest, there.kv_len, node.end, receipt)
+
+    def finish(self, ticket: Ticket, error: str | None) -> None:
+        """The transfer has ended: publish the copy, or give its place back."""
+        node = ticket.source.node
+        self.device.frames.let_go(ticket.copy.pages_from)
+        there = close_target(self.host, ticket, error)
+        if there is None:
+            self.counters.writes_failed += 1
+        else:
+            self.counters.writes += 1
+            self.counters.write_bytes += ticket.nbytes
+            self.copies.note(node, there)
+        victim = ticket.victim
+        unused = victim is not None and there is not None and _stamp(victim) == ticket.stamp
+        self.device.unlock_unused(ticket.source.receipt)
+        if unused and victim is not None:
+            self._give_up(victim)
+
+    def _give_up(self, victim: Victim) -> None:
+        """Evict what was written to be evicted, unless it is held by somebody else now."""
+        node = victim.node
+        held = node.children or node.full_lock if victim.kind == "kv" else node.state_lock
+        if not held:
+            self.device.evict_victim(victim, self.device.policy.name)
+            self.counters.evicted_ahead += 1
+
+
+def _stamp(victim: Victim) -> int:
+    """When it was last used."""
+    return victim.node.kv_stamp if victim.kind == "kv" else victim.node.state_stamp
+
+
+def open_target(
+    cache: HybridPrefixCache, row: int, node: Node, start: int, stop: int, receipt: Lock
+) -> Target | None:
+    """Room for the KV of `[start, stop)` behind a locked path, and for a state.
+
+    None, and the receipt is spent, if there is none after all.
+    """
+    slots: tuple[int, ...] = ()
+    opened = False
+    try:
+        slots = cache.take_states(1 if cache.tree.has_states else 0)
+        cache.open_row(row, node, start)
+        opened = True
+        cache.allocate(row, stop)
+    except OutOfPages:
+        cache.free_states(slots)
+        if opened:
+            cache.close_row(row)
+        cache.unlock_unused(receipt)
+        return None
+    return Target(row, start, receipt, slots[0] if slots else None)
+
+
+def close_target(cache: HybridPrefixCache, ticket: Ticket, error: str | None) -> Node | None:
+    """Publish what has arrived and return its node; with an error, give all back."""
+    row, start, receipt, slot = ticket.target
+    node, taken = None, False
+    if error is None:
+        node, _, taken = cache.publish(row, ticket.key, ticket.depth, slot)
+    else:
+        cache.release(row, start, ticket.depth)
+    if slot is not None and not taken:
+        cache.free_states((slot,))
+    cache.unlock_unused(receipt)
+    cache.close_row(row)
+    return node

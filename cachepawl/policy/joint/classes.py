@@ -1,0 +1,67 @@
+"""What is alike is learned from together: features of a site to its life table."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from cachepawl.policy.joint.survival import Table
+
+END, BRANCH, ANSWER = 0, 1, 2
+"""Kinds of sites: a prompt ended here, prompts parted here, an answer ended here."""
+MOST_USES = 3
+GAPS = (5, 20, 60, 150, 400)
+"""Seconds since the turn before: borders of classes."""
+DEPTHS = (2048, 8192, 32768)
+"""Tokens: borders of classes."""
+
+
+class Traits(NamedTuple):
+    """What is known of a site when it is made."""
+
+    kind: int
+    turn: int
+    """Prompts of the conversation before this one, as far as they were seen."""
+    gap: int | None
+    """Milliseconds since the turn before; None without one."""
+    depth: int
+    """Tokens."""
+
+
+class Classes:
+    """Life tables by features, made when first asked for."""
+
+    def __init__(self) -> None:
+        self.tables: dict[tuple[int, ...], Table] = {(): Table((), None)}
+
+    def table(self, traits: Traits, uses: int) -> Table:
+        """The table of a site with so many uses so far."""
+        uses = min(uses, MOST_USES)
+        turn = turn_class(traits.turn)
+        depth = place_in(DEPTHS, traits.depth)
+        if uses:
+            return self.known((uses, traits.kind, turn, depth))
+        gap = 0 if traits.gap is None else 1 + place_in(GAPS, traits.gap // 1000)
+        return self.known((uses, traits.kind, turn, depth, gap))
+
+    def known(self, key: tuple[int, ...]) -> Table:
+        """The table of a class: uses, kind, turn, depth and, unless it was used, the gap.
+
+        It leans on that of uses, kind and turn, that one on uses and kind, and that on all.
+        """
+        table = self.tables.get(key)
+        if table is None:
+            table = self.tables[()]
+            for cut in (2, 3, len(key)):
+                parent, part = table, key[:cut]
+                table = self.tables.get(part) or self.tables.setdefault(part, Table(part, parent))
+        return table
+
+
+def turn_class(turn: int) -> int:
+    """0, 1, 2 to 3, more."""
+    return turn if turn < 2 else 2 if turn < 4 else 3
+
+
+def place_in(borders: tuple[int, ...], value: int) -> int:
+    """How many of the borders a value has reached."""
+    return sum(value >= border for border in borders)

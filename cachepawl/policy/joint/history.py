@@ -1,0 +1,133 @@
+"""What was learned, as a file: the latest spells by class, so that a restart knows them.
+
+JSON, one object:
+
+    {"format": "cachepawl-policy-history", "version": 1, "spells": [[class, age, ended], ...]}
+
+*class* is a list of small integers (see `classes`), *age* milliseconds, *ended* 0 or 1.  Spells
+are in the order in which they began.  Nothing in it says what was asked.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import tempfile
+from collections.abc import Callable, Iterable
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from cachepawl.errors import ConfigError
+from cachepawl.policy.joint.spells import MOST_SPELLS
+
+FORMAT = "cachepawl-policy-history"
+VERSION = 1
+MOST_AGE = 1 << 53
+REMEDY = "delete it to start without a history, or give another path"
+
+
+PIECE = 128
+"""Spells written without a pause."""
+
+
+def no_pause() -> None:
+    """Nobody else wants to work."""
+
+
+class OldSpell(NamedTuple):
+    """A spell of an earlier run."""
+
+    key: tuple[int, ...]
+    """Of its class."""
+    age: int
+    """Milliseconds."""
+    ended: bool
+    """Whether it ended with a use at that age, or was open when the file was written."""
+
+
+def load(path: Path) -> list[OldSpell]:
+    """The spells of a file; none if there is no file yet.
+
+    ConfigError names the file, the field and what is wrong with it.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return []
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise ConfigError(f"policy history {path}: {why}; {REMEDY}") from None
+    try:
+        raw = json.loads(text)
+    except ValueError as error:
+        raise ConfigError(f"policy history {path}: no JSON: {error}; {REMEDY}") from None
+    return _parse(raw, path)
+
+
+def _parse(raw: Any, path: Path) -> list[OldSpell]:
+    if not isinstance(raw, dict) or set(raw) != {"format", "version", "spells"}:
+        found = sorted(raw) if isinstance(raw, dict) else type(raw).__name__
+        wanted = "format, spells, version"
+        raise ConfigError(f"policy history {path}: fields {found}, not {wanted}; {REMEDY}")
+    for field, value in (("format", FORMAT), ("version", VERSION)):
+        if raw[field] != value or isinstance(raw[field], bool):
+            raise ConfigError(
+                f"policy history {path}: field {field} is {raw[field]!r}, not {value!r}; {REMEDY}"
+            )
+    spells = raw["spells"]
+    if not isinstance(spells, list) or len(spells) > MOST_SPELLS:
+        found = str(len(spells)) if isinstance(spells, list) else type(spells).__name__
+        raise ConfigError(
+            f"policy history {path}: field spells is {found}, not a list of at most "
+            f"{MOST_SPELLS}; {REMEDY}"
+        )
+    return [_spell(value, f"policy history {path}: spells[{i}]") for i, value in enumerate(spells)]
+
+
+def _spell(value: Any, where: str) -> OldSpell:
+    match value:
+        case [[*key], int(age), 0 | 1 as ended] if (
+            0 <= age <= MOST_AGE
+            and type(age) is int
+            and type(ended) is int
+            and len(key) in (4, 5)
+            and all(type(part) is int and 0 <= part <= 15 for part in key)
+        ):
+            return OldSpell(tuple(key), age, bool(ended))
+    shown = json.dumps(value)[:80]
+    raise ConfigError(
+        f"{where} is {shown}, not [class of 4 or 5 integers up to 15, age in milliseconds, "
+        f"0 or 1]; {REMEDY}"
+    )
+
+
+def save(path: Path, spells: Iterable[OldSpell], pause: Callable[[], None] = no_pause) -> None:
+    """Write a file in one step: the old one stays whole until the new one is.
+
+    `pause` is called between pieces of the work.  ConfigError when it cannot be written.
+    """
+    parts = [f'{{"format": "{FORMAT}", "version": {VERSION}, "spells": [']
+    rows = iter(spells)
+    while piece := [[spell.key, spell.age, int(spell.ended)] for spell in islice(rows, PIECE)]:
+        parts.append(("," if len(parts) > 1 else "") + json.dumps(piece)[1:-1])
+        pause()
+    parts.append("]}\n")
+    name = None
+    try:
+        with tempfile.NamedTemporaryFile(
+            "w", dir=path.parent, prefix=path.name, delete=False, encoding="utf-8"
+        ) as file:
+            name = file.name
+            file.writelines(parts)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(name, path)
+    except OSError as error:
+        if name is not None:
+            with contextlib.suppress(OSError):
+                os.unlink(name)
+        raise ConfigError(
+            f"policy history {path}: {error.strerror}; give a path that can be written"
+        ) from None

@@ -1,0 +1,184 @@
+"""Sites: where prompts ended or parted.  What is known of one outlives what was cached there.
+
+Prompts are told apart by *marks*: one token of every 64, the last.  A mark costs 8 bytes,
+so that many more prompts are remembered than could be by their tokens.  Prompts whose marks
+are the same are taken for the same; where the cache knows better, it says how far they are.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, NamedTuple
+
+from cachepawl.policy.joint.ages import LAST
+from cachepawl.policy.joint.classes import BRANCH, Traits
+from cachepawl.policy.joint.spells import NONE
+from cachepawl.policy.joint.survival import Table
+from cachepawl.tree.edges import shared_bytes
+from cachepawl.types import TOKEN_BYTES, Key
+
+if TYPE_CHECKING:
+    from cachepawl.policy.joint.units import Unit
+
+STRIDE = 64
+"""Tokens of a mark."""
+MARK_BYTES = TOKEN_BYTES
+MOST_SITES = 1 << 16
+MOST_MARKS = 1 << 22
+"""Remembered at most: 32 MiB of marks, of 256 million tokens."""
+
+
+def marks_of(key: Key, stride: int) -> bytes:
+    """The marks of a key's whole strides."""
+    return memoryview(key.tokens).cast("q")[stride - 1 :: stride].tobytes()
+
+
+class Site:
+    """One of them.  `parent` is the next one towards the root."""
+
+    __slots__ = (
+        "answer", "carrier", "children", "edge", "end", "hook", "last", "level", "number",
+        "parent", "spell", "table", "traits", "uses",
+    )  # fmt: skip
+
+    def __init__(self, parent: Site | None, edge: bytes, end: int, traits: Traits) -> None:
+        self.parent = parent
+        self.number = 0
+        """Given in order, so that it names the site in every process."""
+        self.edge = edge
+        """Marks from the parent's depth to this one's."""
+        self.hook = edge[:MARK_BYTES]
+        """What the parent finds it by."""
+        self.end = end
+        """Depth in marks."""
+        self.traits = traits
+        self.children: dict[bytes, Site] = {}
+        self.uses = 0
+        self.last = 0
+        """Time of the latest use, or of the making, in milliseconds."""
+        self.spell = NONE
+        self.level = LAST
+        """Of the spell's age, as it was told last."""
+        self.table: Table | None = None
+        self.carrier: Unit | None = None
+        """Which unit of the cache would serve the next use."""
+        self.answer: Site | None = None
+        """Of a prompt's end: where its latest answer ended.  That one is in no trie."""
+
+    def __repr__(self) -> str:
+        kind = ("end", "branch", "answer")[self.traits.kind]
+        return f"<Site {kind} {self.traits.depth} turn {self.traits.turn} uses {self.uses}>"
+
+
+class Walk(NamedTuple):
+    """How far a key is known.  Depths in marks."""
+
+    site: Site
+    """The deepest one that is wholly on the way."""
+    end: int
+    """Depth to which the marks are known; beyond the site when they part inside an edge."""
+    below: Site | None
+    """The site at the end of that edge."""
+
+    @property
+    def facts(self) -> tuple[int, int, int]:
+        """The same for another process that has the same sites."""
+        return self.site.number, self.end, 0 if self.below is None else self.below.number
+
+
+class Sites:
+    """A trie of sites, the latest used; every walk costs its path."""
+
+    def __init__(self, most_sites: int = MOST_SITES, most_marks: int = MOST_MARKS) -> None:
+        self._most_sites = most_sites
+        self._most_marks = most_marks
+        self._roots: dict[bytes, Site] = {}
+        self._order: OrderedDict[int, Site] = OrderedDict()
+        """By number, longest not used first; a parent behind its children."""
+        self.marks = 0
+        """Held by all edges."""
+        self._count = 0
+
+    def __len__(self) -> int:
+        return len(self._order)
+
+    def __iter__(self) -> Iterator[Site]:
+        return iter(self._order.values())
+
+    def walk(self, marks: bytes, namespace: bytes) -> Walk:
+        """Follow marks.  Does not modify anything."""
+        site = self._roots.get(namespace) or root_of(namespace)
+        at = 0
+        while True:
+            child = site.children.get(marks[at : at + MARK_BYTES])
+            if child is None:
+                return Walk(site, site.end, None)
+            if not marks.startswith(child.edge, at):
+                at += shared_bytes(child.edge, marks, at, MARK_BYTES)
+                return Walk(site, at // MARK_BYTES, child)
+            at += len(child.edge)
+            site = child
+
+    def recall(self, facts: tuple[int, ...], namespace: bytes) -> Walk:
+        """The walk that had these facts; KeyError for sites that are not there."""
+        number, end, below = facts
+        site = self._order[number] if number else self._roots.get(namespace)
+        return Walk(site or root_of(namespace), end, self._order[below] if below else None)
+
+    def make(self, walk: Walk, marks: bytes, end: int, traits: Traits) -> Site:
+        """A new site on a walked way: at `walk.end`, or deeper where nothing is known.
+
+        Where the way is known it cuts an edge.
+        """
+        above, below = walk.site, walk.below if end == walk.end else None
+        site = Site(above, marks[above.end * MARK_BYTES : end * MARK_BYTES], end, traits)
+        self._count += 1
+        site.number = self._count
+        if above.parent is None:
+            self._roots[above.edge] = above
+        if below is None:
+            self.marks += len(site.edge) // MARK_BYTES
+            above.children[site.hook] = site
+        else:
+            self._cut(above, site, below)
+        self._order[site.number] = site
+        return site
+
+    @staticmethod
+    def _cut(above: Site, site: Site, below: Site) -> None:
+        """Put a site on the edge to another."""
+        site.hook = below.hook
+        above.children[site.hook] = site
+        below.edge = below.edge[len(site.edge) :]
+        below.hook = below.edge[:MARK_BYTES]
+        below.parent = site
+        site.children[below.hook] = below
+
+    def touch(self, site: Site) -> None:
+        """The path to a site is the latest used."""
+        while site.parent is not None:
+            self._order.move_to_end(site.number)
+            site = site.parent
+
+    def excess(self) -> Site | None:
+        """A site that is to be forgotten, for there are too many."""
+        if len(self._order) > self._most_sites or self.marks > self._most_marks:
+            return next(iter(self._order.values()))
+        return None
+
+    def forget(self, site: Site) -> None:
+        """Take out a site without children."""
+        parent = site.parent
+        assert parent is not None
+        assert not site.children
+        del parent.children[site.hook]
+        del self._order[site.number]
+        self.marks -= len(site.edge) // MARK_BYTES
+        if parent.parent is None and not parent.children:
+            del self._roots[parent.edge]
+
+
+def root_of(namespace: bytes) -> Site:
+    """The start of a namespace; its edge is the name."""
+    return Site(None, namespace, 0, Traits(BRANCH, 0, None, 0))

@@ -1,0 +1,177 @@
+"""The latest spells, in the order in which they began: what is learned from.
+
+Each spell is told of every level that its age enters, so whoever holds something for it can
+look at it again.  Spells begin in order of time, so they enter each level in that order too:
+one place in the log for each level is all there is to remember.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterator
+from typing import Generic, NamedTuple, TypeVar
+
+from cachepawl.policy.joint.ages import EDGES, LEVELS, level_of
+from cachepawl.policy.joint.survival import Table
+
+Owner = TypeVar("Owner")
+MOST_SPELLS = 1 << 16
+"""Spells remembered."""
+OPEN, ENDED, CENSORED = 1, 2, 3
+"""How a spell is: it goes on, it ended with a use, nobody will know."""
+NONE = -1
+"""The number of no spell."""
+
+
+class Spell(NamedTuple):
+    """One that is remembered."""
+
+    table: Table
+    level: int
+    """Reached so far, or in which it ended."""
+    ended: bool
+    age: int
+    """Milliseconds, at its end if it ended."""
+
+
+class Spells(Generic[Owner]):
+    """At most `most` spells.  Numbers count all spells that ever began."""
+
+    def __init__(self, most: int = MOST_SPELLS) -> None:
+        self.most = most
+        self.first = 0
+        """Number of the oldest spell that is remembered."""
+        self.count = 0
+        """Spells that ever began."""
+        self._ages = array("q", bytes(8 * most))
+        self._starts = array("q", bytes(8 * most))
+        self._levels = bytearray(most)
+        """The level that each has reached."""
+        self._states = bytearray(most)
+        self._tables: list[Table | None] = [None] * most
+        self._owners: list[Owner | None] = [None] * most
+        self._entering = [0] * LEVELS
+        """For each level the number of the first spell that may still enter it."""
+
+    def begin(self, table: Table, owner: Owner, now: int) -> int:
+        """A spell of a class begins; returns its number.  O(1).
+
+        `now` is milliseconds and never less than before.
+        """
+        number = self._add(table, now)
+        self._owners[number % self.most] = owner
+        return number
+
+    def add_old(self, table: Table, age: int, ended: bool) -> None:
+        """A spell of an earlier run, before any of this one: it has no owner and is over."""
+        at = self._add(table, 0) % self.most
+        level = level_of(age)
+        for passed in range(1, level + 1):
+            table.note_reached(passed)
+        if ended:
+            table.note_ended(level)
+        self._levels[at] = level
+        self._ages[at] = age
+        self._states[at] = ENDED if ended else CENSORED
+
+    def end(self, number: int, now: int) -> None:
+        """The spell ends with a use.  Nothing for one that is forgotten or over."""
+        if number < self.first:
+            return
+        at = number % self.most
+        table = self._tables[at]
+        if table is None or self._states[at] != OPEN:
+            return
+        self._ages[at] = age = now - self._starts[at]
+        level = level_of(age)
+        for passed in range(self._levels[at] + 1, level + 1):
+            table.note_reached(passed)
+        table.note_ended(level)
+        self._levels[at] = level
+        self._states[at] = ENDED
+        self._owners[at] = None
+
+    def disown(self, number: int) -> None:
+        """Nobody waits for the spell any more; it goes on, and may never end."""
+        if number >= self.first:
+            self._owners[number % self.most] = None
+
+    def void(self, number: int) -> None:
+        """Nothing is to be learned from a spell, for nobody saw whether it ended."""
+        if number < self.first or self._states[number % self.most] != OPEN:
+            return
+        at = number % self.most
+        self._withdraw(at)
+        self._states[at] = CENSORED
+        self._tables[at] = self._owners[at] = None
+
+    def advance(self, now: int, most: int) -> list[tuple[Owner, int]]:
+        """Owners of spells that entered a level since, and the level; at most `most`.
+
+        The rest follows at the next calls, older levels last.
+        """
+        out: list[tuple[Owner, int]] = []
+        for level in range(1, LEVELS):
+            edge = now - EDGES[level]
+            number = max(self._entering[level], self.first)
+            while number < self.count and most:
+                at = number % self.most
+                if self._starts[at] > edge:
+                    break
+                number += 1
+                most -= 1
+                if self._states[at] == OPEN and self._levels[at] < level:
+                    table, owner = self._tables[at], self._owners[at]
+                    assert table is not None
+                    table.note_reached(level)
+                    self._levels[at] = level
+                    if owner is not None:
+                        out.append((owner, level))
+            self._entering[level] = number
+        return out
+
+    def copy(self) -> Spells[Owner]:
+        """As it is now, for another thread to read.  A few memory copies."""
+        other: Spells[Owner] = Spells.__new__(Spells)
+        other.most, other.first, other.count = self.most, self.first, self.count
+        other._ages, other._starts = self._ages[:], self._starts[:]
+        other._levels, other._states = self._levels[:], self._states[:]
+        other._tables, other._owners = self._tables[:], []
+        return other
+
+    def remembered(self, now: int) -> Iterator[Spell]:
+        """All of them, oldest first."""
+        for number in range(self.first, self.count):
+            at = number % self.most
+            table, state = self._tables[at], self._states[at]
+            if table is not None:
+                age = now - self._starts[at] if state == OPEN else self._ages[at]
+                yield Spell(table, self._levels[at], state == ENDED, age)
+
+    def _add(self, table: Table, start: int) -> int:
+        if self.count - self.first == self.most:
+            self._forget()
+        number, at = self.count, self.count % self.most
+        self.count += 1
+        self._starts[at] = start
+        self._levels[at] = 0
+        self._states[at] = OPEN
+        self._tables[at] = table
+        table.note_reached(0)
+        return number
+
+    def _forget(self) -> None:
+        """The oldest spell leaves the tables."""
+        at = self.first % self.most
+        self.first += 1
+        if self._tables[at] is not None:
+            self._withdraw(at)
+        self._tables[at] = self._owners[at] = None
+
+    def _withdraw(self, at: int) -> None:
+        table, level = self._tables[at], self._levels[at]
+        assert table is not None
+        for passed in range(level + 1):
+            table.note_reached(passed, -1)
+        if self._states[at] == ENDED:
+            table.note_ended(level, -1)

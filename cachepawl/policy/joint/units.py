@@ -1,0 +1,78 @@
+"""Units: what is evicted together, what that frees, and what its loss would cost.
+
+A *unit* is a node that a request could start from.  Of a leaf the state and the KV that
+only it makes usable go, of an inner node the state alone:
+
+    root ---- state ---- fork ---- state (leaf)     frees KV from the fork on, and a state
+                          \\------- state (leaf)
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from cachepawl.policy.joint.sites import Site
+from cachepawl.tree import Node, RadixTree
+
+
+class Bytes(NamedTuple):
+    """What things take, in bytes."""
+
+    token: float
+    """KV of one token."""
+    state: float
+    """One state; 0 in a model without any."""
+
+
+class Unit:
+    """One of them, and the sites whose next use it would serve."""
+
+    __slots__ = ("leaf", "node", "rank", "saving", "score", "sites")
+
+    def __init__(self, node: Node) -> None:
+        self.node = node
+        self.sites: list[Site] = []
+        self.saving = 0.0
+        """Tokens that a use saves for each byte that is held, as seen last."""
+        self.score = 0.0
+        self.rank = -1
+        """Where it stands in the queue; -1 while it is in none."""
+        self.leaf = False
+        """Which queue."""
+
+
+def is_unit(tree: RadixTree, node: Node) -> bool:
+    """Whether a request could start from a node's end."""
+    return node.parent is not None and (node.state is not None or not tree.has_states)
+
+
+def frees_kv(node: Node) -> bool:
+    """Whether its KV could go now."""
+    return not node.children and not node.full_lock
+
+
+def above(tree: RadixTree, node: Node) -> Node:
+    """The next shallower node that a request could start from; the root if there is none."""
+    up = node.parent
+    assert up is not None  # the root is never a unit
+    while up.parent is not None and tree.has_states and up.state is None:
+        up = up.parent
+    return up
+
+
+def saving(tree: RadixTree, node: Node, cost: Bytes) -> float:
+    """Tokens that are computed again without the unit, for each byte that it frees.
+
+    Of locks only that of a leaf counts, which keeps its KV.
+    """
+    up = node.parent
+    assert up is not None  # the root is never a unit
+    kept = None if frees_kv(node) else node
+    while up.parent is not None and tree.has_states and up.state is None:
+        if kept is None and len(up.children) > 1:
+            kept = up
+        up = up.parent
+    freed = (node.end - (up if kept is None else kept).end) * cost.token
+    if node.state is not None:
+        freed += cost.state
+    return (node.end - up.end) / freed if freed else 0.0

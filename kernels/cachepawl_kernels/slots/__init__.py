@@ -1,0 +1,1 @@
+"""Copy and clearing of slots whose ids are on the device."""

@@ -1,0 +1,1 @@
+"""The host tier in a server."""

@@ -1,0 +1,89 @@
+"""Which waiting requests get something back from the host, and when they go on.
+
+queued -> match of both tiers -> load, if the request then fits -> (poll) -> admitted
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from cachepawl.offload.load_backs import Load
+from cachepawl.offload.tier import HostTier
+from cachepawl_launch.adapter import CachepawlPrefixCache
+
+FIRST = 8
+"""Requests at the head of the queue that are looked at in a step."""
+ANSWER_AHEAD = 32
+"""Tokens of a running request's answer that a load leaves room for."""
+
+
+class Loader:
+    """Starts loads for the first requests of the queue; knows who had what from where."""
+
+    def __init__(self, tier: HostTier, tree_cache: CachepawlPrefixCache) -> None:
+        self._tier = tier
+        self._cache = tree_cache
+        self._had: dict[str, int] = {}
+        """Tokens that a request would have had without its loads."""
+        self.hit_tokens = 0
+        """Tokens that admitted requests had from the host."""
+        self.hit_requests = 0
+
+    def start(self, queue: Sequence[Any], running: int) -> None:
+        """Start loads for the first requests of the queue, as far as they would fit then.
+
+        `running`: requests whose answers go on meanwhile.  A request that does not fit, with
+        those before it, ends the pass: nothing behind it may take its room.
+        """
+        device = self._tier.device
+        page = device.geometry.page_tokens
+        tokens, states = running * max(page, ANSWER_AHEAD), 0
+        one_more = int(device.tree.has_states)
+        for req in queue[:FIRST]:
+            whole = len(req.origin_input_ids) + len(req.output_ids) + page
+            states += device.states_per_request
+            if not self._tier.waits(req.rid):
+                wanted = tokens + whole - self._tier.loads.pinned(req.rid)
+                if not device.fits(wanted, states + one_more) or not self._load(req):
+                    return
+            tokens += whole - self._tier.loads.pinned(req.rid)
+
+    def _load(self, req: Any) -> bool:
+        """Begin what the host can add.  False when the device has no room for it."""
+        looked = self._cache.key_of(req)
+        if looked is None:
+            return True
+        found = self._tier.match(*looked)
+        if found.host_node is None:
+            return True
+        what = self._tier.load(req.rid, looked[0], found)
+        if what in (Load.STARTED, Load.JOINED):
+            self._had.setdefault(req.rid, found.device.usable_len)
+        return what is not Load.REFUSED
+
+    def from_host(self, req: Any) -> int:
+        """Tokens of an admitted request's prefix that were loaded for it."""
+        had = self._had.get(req.rid)
+        return 0 if had is None else max(0, int(req.prefix_len) - had)
+
+    def admitted(self, req: Any) -> None:
+        """It runs: its prefix was used, and it holds that itself."""
+        tokens = self.from_host(req)
+        self.hit_tokens += tokens
+        self.hit_requests += tokens > 0
+        self._tier.used(req.last_node)
+        self.settle(req.rid)
+
+    def settle(self, rid: str) -> None:
+        """The request waits no more.  Safe for any name."""
+        self._had.pop(rid, None)
+        self._tier.settle(rid)
+
+    def clear(self) -> None:
+        """Nobody waits."""
+        self._had.clear()
+
+    def stats(self) -> dict[str, int]:
+        """Totals, in the names of `HostTier.stats`."""
+        return {"host_hit_tokens": self.hit_tokens, "host_hit_requests": self.hit_requests}

@@ -1,0 +1,110 @@
+"""Opens the host tier's memory and what copies to and from it, for one rank."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+
+from cachepawl.offload.arena_transfers import ArenaTransfers, Side
+from cachepawl.offload.copiers import Copiers, copiers_for
+from cachepawl.offload.cuda_lane import CudaMark
+from cachepawl.offload.device_lanes import lanes_for
+from cachepawl.offload.faults import FaultyTransfers, parse_script
+from cachepawl.offload.faulty_copiers import corrupted, slowed
+from cachepawl.offload.host_arena import HostArena
+from cachepawl.offload.host_budget import check_host_budget, remote_memory
+from cachepawl.offload.host_memory import node_of_gpu
+from cachepawl.offload.kernel_copier import KernelCopier
+from cachepawl.offload.lanes import Mark
+from cachepawl.offload.layers import WHOLE_PAGES
+from cachepawl.offload.transfers import Transfers
+from cachepawl.pool.arena import Arena
+
+logger = logging.getLogger(__name__)
+
+Streams = Callable[[], Sequence[torch.cuda.Stream]]
+"""Streams, beside the current one, on which forwards and copies within the arena are launched."""
+
+
+@dataclass(frozen=True)
+class HostFaults:
+    """Test options: what is to go wrong."""
+
+    script: str | None = None
+    """Faults by order; see `cachepawl.offload.faults`."""
+    corrupt: str | None = None
+    """`pages` or `states`: what is loaded of them arrives as zeros, a negative control."""
+    seconds: float = 0.0
+    """What each copy takes longer."""
+
+
+class HostParts(NamedTuple):
+    """One rank's host tier, without what decides."""
+
+    arena: HostArena
+    copies: ArenaTransfers
+    """`begin_loads` once a step behind admission; `close` at the end."""
+    orders: Transfers
+    """What decides gives its orders to: `copies`, with the injected faults around it."""
+
+    def close(self) -> None:
+        """Wait for all copies, end the lanes, unlock the memory."""
+        self.copies.close()
+        self.arena.close()
+
+
+def open_host(
+    device: Arena, budget: int, streams: Streams, faults: HostFaults = HostFaults()
+) -> HostParts:
+    """`budget` bytes of host memory for a device arena.
+
+    On a CPU copies are made by threads: as asynchronous as on a GPU.  ConfigError when the
+    machine does not hold or lock the budget, or for a wrong fault; nothing is reserved then.
+    """
+    script = None if faults.script is None else parse_script(faults.script)
+    copiers = _copiers(device.raw.device, faults)
+    check_host_budget(budget)
+    where = device.raw.device
+    if where.type == "cuda":
+        _warn_if_remote(budget, where)
+    arena = HostArena(device.geometry, budget, pinned=where.type == "cuda")
+    copies = ArenaTransfers(
+        Side(device.raw, device.geometry),
+        Side(arena.raw, arena.geometry),
+        copiers,
+        lanes_for(where, fence=_fence(where, streams), threads=True),
+        # A request is admitted once it is loaded: nothing reads a part of a load.
+        group_bytes=WHOLE_PAGES,
+    )
+    logger.info(
+        "cachepawl: host tier of %d bytes, %d frames, %s",
+        budget,
+        arena.geometry.usable_frames,
+        arena.pinning,
+    )
+    return HostParts(arena, copies, FaultyTransfers(copies, script) if script else copies)
+
+
+def _copiers(where: torch.device, faults: HostFaults) -> Copiers:
+    copiers = copiers_for(where, KernelCopier())
+    if faults.corrupt is not None:
+        copiers = corrupted(copiers, faults.corrupt)
+    return slowed(copiers, faults.seconds) if faults.seconds else copiers
+
+
+def _fence(where: torch.device, streams: Streams) -> Callable[[], Mark] | None:
+    if where.type != "cuda":
+        return None
+    return lambda: CudaMark(torch.cuda.current_stream(where), *streams())
+
+
+def _warn_if_remote(budget: int, where: torch.device) -> None:
+    found: Any = torch.cuda.get_device_properties(where)
+    address = f"{found.pci_domain_id:04x}:{found.pci_bus_id:02x}:{found.pci_device_id:02x}.0"
+    why = remote_memory(budget, node_of_gpu(address))
+    if why is not None:
+        logger.warning("cachepawl: %s", why)

@@ -1,0 +1,139 @@
+"""The host tier in the steps of SGLang's scheduler; the seams are those of decision 23.
+
+poll            first thing in a step: what ended is taken, write-backs begin
+fill_batch      loads begin; SGLang fills a batch from those that wait for none
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from cachepawl.offload.tier import HostTier
+from cachepawl_launch.adapter import CachepawlPrefixCache
+from cachepawl_launch.host.agreement import Agree
+from cachepawl_launch.host.loading import Loader
+from cachepawl_launch.host.parts import HostParts
+from cachepawl_launch.host.waiting import join, split
+
+logger = logging.getLogger(__name__)
+
+
+class HostSteps:
+    """Called by the patches, on every rank in the same steps."""
+
+    def __init__(
+        self, tier: HostTier, parts: HostParts, tree_cache: CachepawlPrefixCache, agree: Agree
+    ) -> None:
+        self.tier = tier
+        self.parts = parts
+        self.loader = Loader(tier, tree_cache)
+        self._cache = tree_cache
+        self._agree = agree
+        tier.on_failure = self._failed
+
+    def _failed(self, reason: str) -> None:
+        logger.error("cachepawl: the host tier is out of use, the device goes on alone: %s", reason)
+
+    # -- a step ---------------------------------------------------------------------------
+
+    def poll(self, scheduler: Any) -> None:
+        """End what has ended on all ranks, begin write-backs; running requests go first."""
+        self._poll()
+        rows = len(scheduler.running_batch.reqs)
+        if scheduler.last_batch is not None:
+            rows += len(scheduler.last_batch.reqs)
+        self._make_way(rows)
+
+    def _poll(self) -> None:
+        """All ranks have the same tickets, so all of them ask for agreement or none."""
+        if not len(self.tier.tickets):
+            self.tier.poll()
+            return
+        done = self.tier.poll(self._agree(self.tier.ready()))
+        if done.writes or done.loads or not done.healthy:
+            self._cache.log("host", *done)
+
+    def _make_way(self, rows: int) -> None:
+        """Nothing is kept for those who wait, or moved, in the room of those who run.
+
+        Where they need it the step waits for the transfers: SGLang aborts the last running
+        request that finds no page.
+        """
+        device = self.tier.device
+        tokens = rows * device.geometry.page_tokens
+        if not rows or device.fits(tokens, 0):
+            return
+        self.tier.yield_holds()
+        if not device.fits(tokens, 0) and len(self.tier.tickets):
+            self.tier.tickets.transfers.wait()
+            self._poll()
+            self.tier.yield_holds()
+
+    def fill_batch(self, original: Callable[..., Any], scheduler: Any, running_batch: Any) -> Any:
+        """SGLang's `get_new_batch_prefill`, for those that wait for no load."""
+        before = scheduler.waiting_queue
+        if before and (running_batch.is_empty() or not running_batch.batch_is_full):
+            self._begin_loads(before, len(running_batch.reqs))
+        ready, waiting = split(before, lambda req: self.tier.waits(req.rid))
+        goes_on = scheduler.chunked_req
+        if waiting:
+            scheduler.waiting_queue = ready
+        try:
+            plan = original(scheduler, running_batch)
+        finally:
+            if waiting:
+                scheduler.waiting_queue = join(before, scheduler.waiting_queue, waiting)
+        self._admit(plan.batch_to_run, goes_on)
+        return plan
+
+    def _begin_loads(self, queue: list[Any], running: int) -> None:
+        if self.tier.failure is None:
+            self.loader.start(queue, running)
+            self.parts.copies.begin_loads()
+
+    def _admit(self, batch: Any, goes_on: Any) -> None:
+        if batch is None:
+            return
+        running = {id(req) for req in batch.decoding_reqs or ()} | {id(goes_on)}
+        for req in batch.reqs:
+            if id(req) not in running:
+                self.loader.admitted(req)
+
+    def is_idle(self) -> bool:
+        """Whether nothing is being copied."""
+        return not len(self.tier.tickets)
+
+    # -- requests and the whole --------------------------------------------------------------
+
+    def from_host(self, req: Any) -> int:
+        """Tokens of the prefix of a request that were loaded for it."""
+        return self.loader.from_host(req)
+
+    def settle(self, rid: str) -> None:
+        """The request waits no more, or is gone.  Safe for any name."""
+        self.loader.settle(rid)
+
+    def refused_alone(self) -> bool:
+        """Nothing runs, and the first request does not fit: True when that is to be tried again.
+
+        Its room may be held for others who wait.
+        """
+        held = bool(self.tier.loads.holds)
+        self.tier.yield_holds()
+        return held or not self.is_idle()
+
+    def reset(self) -> None:
+        """Empty both tiers, waiting for what is under way."""
+        self.tier.reset()
+        self.loader.clear()
+
+    def close(self) -> None:
+        """The process ends: wait for all copies and unlock the memory."""
+        self.tier.drain()
+        self.parts.close()
+
+    def stats(self) -> dict[str, int]:
+        """Sizes and totals; all names begin with `host_`."""
+        return self.tier.stats() | self.loader.stats()

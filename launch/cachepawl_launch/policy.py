@@ -1,0 +1,66 @@
+"""The policy of a scheduler, and where it keeps what it learned."""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import threading
+import time
+from pathlib import Path
+
+from cachepawl.config import Options
+from cachepawl.errors import ConfigError
+from cachepawl.policy import POLICIES
+from cachepawl.policy.base import EvictionPolicy
+from cachepawl.policy.joint import Joint, history
+from cachepawl_launch.recorder import records_here
+
+logger = logging.getLogger(__name__)
+EVERY = 60.0
+"""Seconds between two writings: a scheduler is killed without a warning."""
+BREATH = 0.002
+"""Seconds that the writer sleeps between pieces, for the scheduler's sake."""
+
+
+def make_policy(options: Options) -> EvictionPolicy:
+    """By its name, with its history.  ConfigError for a history that cannot be used."""
+    policy = POLICIES[options.policy]()
+    if options.policy_history is not None:
+        assert isinstance(policy, Joint), "options are checked"
+        path = Path(options.policy_history)
+        policy.remember(history.load(path))
+        # Ranks decide alike, so the first one writes for all.
+        if records_here():
+            Keeper(policy, path).start()
+    return policy
+
+
+class Keeper:
+    """Writes what a policy learned every minute, and at a regular end."""
+
+    def __init__(self, policy: Joint, path: Path) -> None:
+        self._policy = policy
+        self._path = path
+        self._writing = threading.Lock()
+        self._failed = False
+
+    def start(self) -> None:
+        """ConfigError when the file cannot be written."""
+        history.save(self._path, self._policy.learned())
+        atexit.register(self.write)
+        threading.Thread(target=self._keep, name="cachepawl-history", daemon=True).start()
+
+    def _keep(self) -> None:
+        while not self._failed:
+            time.sleep(EVERY)
+            self.write(BREATH)
+
+    def write(self, breath: float = 0.0) -> None:
+        """Write now; a failure is said once and ends the keeping, not the server."""
+        with self._writing:
+            try:
+                history.save(self._path, self._policy.learned(), lambda: time.sleep(breath))
+            except ConfigError as error:
+                if not self._failed:
+                    logger.warning("cachepawl: %s; the policy goes on without", error)
+                self._failed = True

@@ -1,0 +1,394 @@
+"""The policy benchmark: SGLang's side by hand and by brute force, sums, bounds, the command."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from array import array
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tiny_replays import GRID, REQUESTS, request, scenario, write_trace
+
+from benchmarks.policy.contenders import RATIOS, Played, contenders, play
+from benchmarks.policy.inputs import MODELS, PAGE, Cell, Requests, Task, half_of, spec_of
+from benchmarks.policy.pools import Memory, Shared, Split, split_at
+from benchmarks.policy.run import main
+from benchmarks.policy.sglang_server import SglangServer, Snapshots, context, ids_of
+from benchmarks.policy.store import Store, key_of
+from benchmarks.policy.targets import Row, failed, targets
+from cachepawl.errors import ArgumentError, CachepawlError
+from cachepawl.offline.replay.outcome import replay
+from cachepawl.offline.sglang.flags import ServerFlags
+from cachepawl.offline.sglang.memory.budget import rest_budget
+from cachepawl.offline.sglang.memory.static import static_plan
+from cachepawl.offline.traces.request import TraceRequest
+
+SMALL = 4
+"""Tokens of a page."""
+CHUNK = 32
+PAGE_BYTES, STATE_BYTES = 4, 40
+BLOCKS = st.lists(st.integers(0, 2), min_size=1, max_size=12)
+"""Each of GRID tokens that are alike, as in the traces."""
+
+
+@pytest.fixture(autouse=True)
+def _context() -> Iterator[None]:
+    with context(SMALL, GRID):
+        yield
+
+
+def ample() -> Memory:
+    return Split(PAGE_BYTES, STATE_BYTES, 1 << 20, 1 << 20)
+
+
+def server(memory: Memory, snapshots: Snapshots = "sglang", **more: Any) -> SglangServer:
+    usual = {"chunk": CHUNK, "longest": 1000}
+    return SglangServer(memory, SMALL, GRID, snapshots=snapshots, **{**usual, **more})
+
+
+def hits(one: SglangServer, *prompts: list[int], answer: int = 0) -> list[int]:
+    return [one.serve(array("q", prompt), len(prompt), answer).usable for prompt in prompts]
+
+
+def words(seed: int, count: int) -> list[int]:
+    return [1000 * seed + i for i in range(count)]
+
+
+# -- SGLang by hand ------------------------------------------------------------------------
+
+
+def test_a_repeated_prompt_starts_at_its_last_state() -> None:
+    assert hits(server(ample()), words(1, 30), words(1, 30), words(1, 60)) == [0, 24, 24]
+
+
+def test_a_prompt_that_ends_on_the_grid_has_its_only_state_where_it_cannot_use_it() -> None:
+    aligned = words(1, 24)
+    assert hits(server(ample()), aligned, aligned, aligned + words(2, 5)) == [0, 0, 24]
+    # ... unless its last chunk ends early.
+    assert hits(server(ample(), "ours"), aligned, aligned) == [0, 16]
+
+
+def test_the_second_of_a_fork_leaves_the_state_that_the_third_uses() -> None:
+    forks = [words(1, 18) + words(2 + i, 12) for i in range(4)]
+    assert hits(server(ample()), *forks) == [0, 0, 16, 16]
+    # One state a forward: the second's is at the branch, so its own end has none ...
+    assert hits(server(ample()), forks[0], forks[1], forks[1]) == [0, 0, 16]
+    # ... and two chunks leave two.
+    assert hits(server(ample(), "ours"), forks[0], forks[1], forks[1]) == [0, 0, 24]
+
+
+def test_every_chunk_leaves_a_state() -> None:
+    one = server(ample())
+    assert hits(one, words(1, 100)) == [0]
+    assert one.sizes() == (96, 3), "the last chunk is shorter than a step"
+
+
+def test_a_split_evicts_states_though_tokens_are_free() -> None:
+    # 7 slots: 5 for a request at its fullest, so no more than 4 stay beside the next one.
+    one = server(Split(PAGE_BYTES, STATE_BYTES, 1 << 20, 7))
+    assert hits(one, *(words(i, 30) for i in range(6))) == [0] * 6
+    assert one.memory.states <= 4
+    assert hits(one, words(5, 30), words(0, 30)) == [24, 0]
+
+
+def test_shared_bytes_serve_whichever_kind_is_short() -> None:
+    budget = 20 * STATE_BYTES
+    split = server(split_at(4.0, PAGE_BYTES, STATE_BYTES, budget))
+    shared = server(Shared(PAGE_BYTES, STATE_BYTES, budget))
+    long = words(1, 200)
+    assert split.serve(array("q", long), 200, 0).fits is False
+    assert shared.serve(array("q", long), 200, 0).fits
+    assert hits(shared, long) == [192]
+
+
+def test_a_state_that_finds_no_bytes_evicts_kv_before_states() -> None:
+    # Room for the states of 5 and 70 pages: what is cached is two long prompts.
+    one = server(Shared(PAGE_BYTES, STATE_BYTES, 7 * STATE_BYTES + 40 * PAGE_BYTES))
+    assert hits(one, words(1, 30), words(2, 30), words(3, 30), words(4, 30)) == [0] * 4
+    assert one.rescues == 0
+    assert hits(one, words(4, 30)) == [24]
+
+
+def test_what_the_empty_memory_cannot_hold_is_refused_and_costs_nothing() -> None:
+    one = server(Split(PAGE_BYTES, STATE_BYTES, 10, 7))
+    assert hits(one, words(1, 24)) == [0]
+    before = one.sizes()
+    done = one.serve(array("q", words(2, 60)), 60, 0)
+    assert not done.fits
+    assert one.sizes() == before
+
+
+# -- SGLang by brute force -----------------------------------------------------------------
+
+
+def brute_force(requests: list[TraceRequest]) -> list[int]:
+    """Hits with endless memory: SGLang's rules over plain sets of prefixes."""
+    kv: set[tuple[int, ...]] = set()
+    states: set[tuple[int, ...]] = set()
+    found = []
+    for one in requests:
+        text = tuple(array("q", one.key.tokens))
+        most = (len(text) - 1) // SMALL * SMALL
+        usable = max((n for n in range(most + 1) if text[:n] in states), default=0)
+        cached = max((n for n in range(most + 1) if text[:n] in kv), default=0)
+        branch = cached // GRID * GRID
+        for start, stop in pairwise([*range(usable, len(text), CHUNK), len(text)]):
+            if stop - start < GRID:
+                continue
+            depth = start + (stop - start) // GRID * GRID
+            # Of a depth that its forward passes, SGLang asks for the token after it.
+            if usable < branch and start < branch < (stop if depth == stop else depth + 1):
+                depth = branch
+            states.add(text[:depth])
+            kv |= {text[:n] for n in range(SMALL, depth + 1, SMALL)}
+        found.append(usable)
+    return found
+
+
+@settings(max_examples=15)
+@given(REQUESTS)
+def test_sglang_hits_what_its_rules_say(requests: list[TraceRequest]) -> None:
+    one = server(ample())
+    prompts = [list(array("q", r.key.tokens)) for r in requests]
+    assert hits(one, *prompts) == brute_force(requests)
+
+
+@settings(max_examples=15)
+@given(REQUESTS)
+def test_with_our_snapshots_and_endless_memory_both_hit_alike(requests: list[TraceRequest]) -> None:
+    one = server(ample(), "ours")
+    theirs = sum(hits(one, *(list(array("q", r.key.tokens)) for r in requests)))
+    assert theirs == replay(scenario(chunk=CHUNK), requests).total.hit
+
+
+@settings(max_examples=15)
+@given(REQUESTS)
+@pytest.mark.parametrize("shared", [pytest.param(False, marks=pytest.mark.stress), True])
+def test_in_a_small_memory_nothing_is_lost(shared: bool, requests: list[TraceRequest]) -> None:
+    memory: Memory = (
+        Shared(PAGE_BYTES, STATE_BYTES, 8 * STATE_BYTES + 30 * PAGE_BYTES)
+        if shared
+        else Split(PAGE_BYTES, STATE_BYTES, 90, 7)
+    )
+    one = server(memory)
+    for r in requests:
+        prompt = array("q", r.key.tokens)
+        done = one.serve(prompt, len(prompt), max(r.output - 1, 0))
+        assert 0 <= done.usable < len(prompt)
+        tokens, states = one.sizes()
+        assert (memory.pages * SMALL, memory.states) == (tokens, states)
+        assert one.cache.full_protected_size() == one.cache.mamba_protected_size() == 0
+        one.cache.tree_core.sanity_check([], [])
+
+
+@settings(max_examples=15)
+@given(st.lists(st.tuples(BLOCKS, st.integers(0, 7), st.integers(0, 40)), max_size=14))
+@pytest.mark.parametrize("snapshots", ["sglang", pytest.param("ours", marks=pytest.mark.stress)])
+def test_one_id_a_page_changes_nothing(
+    snapshots: Snapshots, drawn: list[tuple[list[int], int, int]]
+) -> None:
+    seen = []
+    for per_id in (1, SMALL):
+        with context(SMALL, GRID, per_id):
+            memory = Shared(PAGE_BYTES, STATE_BYTES, 8 * STATE_BYTES + 40 * PAGE_BYTES)
+            one = server(memory, snapshots, per_id=per_id)
+            steps: list[object] = []
+            for blocks, less, answer in drawn:
+                tokens = array("q", [b for b in blocks for _ in range(GRID)])
+                tokens = tokens[: len(tokens) - less]
+                ids = ids_of(tokens.tobytes(), per_id)
+                steps += [one.serve(ids, len(tokens), answer), one.sizes(), memory.pages]
+            seen.append(steps)
+    assert seen[0] == seen[1]
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("ratio", RATIOS)
+def test_the_split_is_the_one_that_sglang_plans(model: str, ratio: float) -> None:
+    spec, budget = spec_of(model), 20 << 30
+    flags = ServerFlags(page_size=PAGE, mamba_full_memory_ratio=ratio, context_length=1 << 18)
+    plan = static_plan(spec, flags, rest_budget(budget))
+    page = PAGE * spec.kv_bytes_per_token()
+    split = split_at(ratio, page, spec.state_bytes(), budget)
+    assert (split.most_pages * PAGE, split.most_states) == (plan.kv_tokens, plan.state_slots)
+
+
+def test_a_budget_without_room_for_both_kinds_is_an_error() -> None:
+    with pytest.raises(ArgumentError, match="no room for both kinds"):
+        split_at(0.5, PAGE_BYTES, STATE_BYTES, 3 * STATE_BYTES)
+
+
+# -- cells ---------------------------------------------------------------------------------
+
+MODEL = "nemotron-3-nano"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Traces of the same shape as the real ones, where the command looks for them."""
+    plain = write_trace(tmp_path / "plain.jsonl", requests=60)
+    for name in ("conversation", "synthetic"):
+        path = tmp_path / f"mooncake/{name}_trace.jsonl.gz"
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(gzip.compress(plain.read_bytes()))
+    return tmp_path
+
+
+def task(folder: Path, contender: str, gb: float = 0.6, host: float = 0.0) -> Task:
+    path = folder / "mooncake/conversation_trace.jsonl.gz"
+    return Task(Cell("conversation", MODEL, gb, host, contender), Requests(path))
+
+
+def test_the_bound_is_above_everybody_and_sums_agree(folder: Path) -> None:
+    for gb in (0.4, 0.8):
+        played = {name: play(task(folder, name, gb)) for name in contenders()}
+        top = played["bound"].hit
+        for name, one in played.items():
+            assert (one.requests, one.prompt) == (60, played["bound"].prompt), name
+            assert 0 <= one.hit <= (top if name != "ceiling" else one.prompt), name
+        assert played["lru"].hit <= played["clairvoyant"].hit <= played["ceiling"].hit
+        assert played["lru"].flops_saved == pytest.approx(
+            saved_share(folder, played["lru"].hit), abs=0.05
+        )
+
+
+def saved_share(folder: Path, hit: int) -> float:
+    """Tokens hit as a share of tokens: FLOPs of short prompts are nearly linear."""
+    prompts = [len(r.key.tokens) // 8 for r in task(folder, "lru").requests.play()]
+    return hit / sum(prompts)
+
+
+def test_a_host_tier_that_nobody_has_is_refused(folder: Path) -> None:
+    with pytest.raises(CachepawlError, match="host tier"):
+        play(task(folder, "lru", host=1.0))
+
+
+def test_conversations_are_split_whole_and_the_same_way_every_time(folder: Path) -> None:
+    path = folder / "mooncake/conversation_trace.jsonl.gz"
+    halves = {half: list(Requests(path, half).play()) for half in ("tuning", "held-out", "all")}
+    keys = {half: [r.key for r in some] for half, some in halves.items()}
+    assert sorted(keys["tuning"] + keys["held-out"]) == sorted(keys["all"])
+    assert keys["tuning"]
+    assert keys["held-out"]
+    second = {half: {k.tokens[512 * 8 : 512 * 8 + 8] for k in keys[half]} for half in keys}
+    assert not second["tuning"] & second["held-out"]
+    named = request([1, 2, 3])._replace(conversation="a")
+    assert {half_of(named._replace(key=request([i]).key), 64) for i in range(20)} == {
+        half_of(named, 64)
+    }
+
+
+def test_a_result_is_found_again_only_for_the_same_inputs(folder: Path) -> None:
+    one = task(folder, "lru")
+    store, key = Store(folder / "cells"), key_of(one, "ours")
+    assert store.get(key) is None
+    played = Played(1, 2, 3, 0, 0.5, 0.1, {"note": 1})
+    store.put(key, played)
+    assert store.get(key) == played
+    others = [
+        one._replace(requests=one.requests._replace(limit=5)),
+        one._replace(requests=one.requests._replace(half="tuning")),
+        one._replace(cell=one.cell._replace(device_gb=0.7)),
+        one._replace(cell=one.cell._replace(contender="clairvoyant")),
+    ]
+    keys = [key_of(other, "ours") for other in others] + [key_of(one, "sglang")]
+    assert len({key, *keys}) == 6
+    assert len({key_of(task(folder, "ceiling", gb), "bound") for gb in (0.4, 0.6)}) == 1
+    (folder / "cells" / f"{key}.json").write_text("{")
+    assert store.get(key) is None
+
+
+# -- targets -------------------------------------------------------------------------------
+
+
+def rows(**hit: float) -> list[Row]:
+    place = {"trace": "t", "geometry": "g", "device_gb": 1.0, "host_gb": 0.0}
+    return [place | {"policy": name.replace("_", "-"), "token_hit": x} for name, x in hit.items()]
+
+
+BEATEN = {"sglang_default": 0.1, "sglang_best_static": 0.12, "sglang_unified": 0.14, "lru": 0.2,
+          "bound": 0.5, "ceiling": 0.6}  # fmt: skip
+
+
+def test_targets_are_what_they_say() -> None:
+    told = targets(rows(**BEATEN, joint=0.2901), ["joint"], "held-out")
+    assert [round(t.number or 0, 6) for t in told] == [9.01, 2.901, 2.072143, 0.300333]
+    assert all(t.holds for t in told)
+    assert [t.remark for t in targets(rows(**BEATEN, joint=0.2901), ["joint"], "all")][-1]
+
+
+@pytest.mark.parametrize(("joint", "holds"), [(0.1969, False), (0.1971, True)])
+def test_a_cell_may_lose_three_tenths_of_a_point(joint: float, holds: bool) -> None:
+    told = targets(rows(**BEATEN, joint=joint), ["joint"], "all")
+    assert told[0].holds is holds
+    assert told[0].worst == "t, g, 1 GiB"
+    assert len(failed(told, "joint")) == (2 if holds else 3) - (joint / 0.14 >= 1.25)
+    assert failed(told, "lru") == []
+
+
+def test_cells_near_the_ceiling_or_without_the_others_tell_nothing() -> None:
+    near = rows(**{**BEATEN, "ceiling": 0.24}, joint=0.3)
+    assert [t.number for t in targets(near, ["joint"], "all")][1:3] == [None, None]
+    assert all(t.holds is None for t in targets(rows(joint=0.3), ["joint"], "all"))
+    zero = targets(rows(**{**BEATEN, "sglang_default": 0.0}, joint=0.3), ["joint"], "all")
+    assert zero[1].remark.startswith("1 cells left out")
+
+
+# -- the command ---------------------------------------------------------------------------
+
+
+def run(folder: Path, *more: str) -> int:
+    out = folder / "out"
+    return main(["--traces", str(folder), "--trace", "conversation", "--model", MODEL,
+                 "--device-gb", "0.4,0.6", "--jobs", "1", "--out", str(out), *more])  # fmt: skip
+
+
+def test_the_command_writes_everything_and_goes_on_where_it_stood(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(folder, "--budget-s", "1e-9") == 0
+    first = json.loads((folder / "out/policy.json").read_text())
+    assert len(first["open"]) == 2 * len(contenders())
+    assert run(folder) == 0
+    capsys.readouterr()
+    assert run(folder) == 0
+    assert capsys.readouterr().err == "", "everything was played before"
+    found = json.loads((folder / "out/policy.json").read_text())
+    assert found["open"] == []
+    names = {row["policy"] for row in found["cells"]}
+    assert {"sglang-default", "sglang-best-static", "sglang-unified", "lru", "clairvoyant",
+            "bound"} <= names  # fmt: skip
+    assert not any(name.startswith("sglang-static-") for name in names)
+    best = [row for row in found["cells"] if row["policy"] == "sglang-best-static"]
+    assert all(row["token_hit"] == max(row["tried"].values()) for row in best)
+    assert len(best) == 2
+    assert "plotly" in (folder / "out/policy.html").read_text()
+    assert found["machine"]["sglang"] == "0.5.23"
+    assert len(found["targets"]) % 4 == 0
+    assert run(folder, "--candidate", "lru", "--fail-on-targets") == 1
+    assert "target missed by lru" in capsys.readouterr().out
+
+
+def test_named_splits_have_rows_and_the_best_is_never_below_the_default(folder: Path) -> None:
+    words = ("--ratios", "4", "--policy", "sglang-best-static", "--policy", "sglang-static-4")
+    assert run(folder, *words) == 0
+    found = json.loads((folder / "out/policy.json").read_text())["cells"]
+    assert [row["policy"] for row in found] == ["sglang-best-static", "sglang-static-4"] * 2
+    assert set(found[0]["tried"]) == {"sglang-default", "sglang-static-4"}
+
+
+def test_what_is_missing_is_named(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--traces", str(folder / "nowhere")]) == 2
+    error = capsys.readouterr().err
+    assert "claude-code/conversations.jsonl.gz" in error
+    assert "--traces DIR" in error
+    assert run(folder, "--policy", "best") == 2
+    assert "--policy best: give some of" in capsys.readouterr().err
+    assert run(folder, "--ratios", "0") == 2
+    assert "--ratios 0: give numbers above 0" in capsys.readouterr().err

@@ -1,0 +1,478 @@
+"""Both tiers under a server in miniature, with transfers that end late, wrongly or not at all.
+
+What every page and slot of either arena was computed from is remembered and compared after
+every step, so a wrong range, a byte used too early or freed too soon shows at once.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections import Counter
+from collections.abc import Callable
+from contextlib import nullcontext
+from random import Random
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from hypothesis import strategies as st
+from hypothesis.stateful import precondition, rule
+from moving import Moving, Simple
+
+from cachepawl.cache import HybridPrefixCache, Published
+from cachepawl.errors import ArgumentError
+from cachepawl.evacuation import Admission
+from cachepawl.offload.checks import violations
+from cachepawl.offload.load_backs import Load
+from cachepawl.offload.matching import TierMatch
+from cachepawl.offload.options import TierOptions
+from cachepawl.offload.tickets import Ready
+from cachepawl.offload.tier import HostTier
+from cachepawl.offload.writing import WRITE_POLICIES
+from cachepawl.policy.lru import Lru
+from cachepawl.tree import Node
+from cachepawl.types import Key
+
+STRETCH = 25
+CHORES = [
+    ("admit", 6), ("decode", 3), ("checkpoint", 4), ("finish", 6), ("evict", 2), ("poll", 8),
+    ("load", 6), ("come_in", 4), ("stop", 1), ("go_on", 1), ("break", 0.3),
+    ("ride", 3),
+]  # fmt: skip
+"""What is done, and how often."""
+
+
+class Told(HybridPrefixCache):
+    """A device cache whose server tells the tier what it does."""
+
+    tier: HostTier | None = None
+    latest: Published
+
+    def open_row(self, row: int, node: Node, tokens: int) -> None:
+        super().open_row(row, node, tokens)
+        if self.tier is not None and row >= 0:
+            self.tier.used(node)
+
+    def publish(self, row: int, *rest: Any) -> Published:
+        done = super().publish(row, *rest)
+        if self.tier is not None and row >= 0:
+            self.tier.published(done)
+            self.latest = done
+        return done
+
+
+def tiered(base: type, writing: str, tier_type: type[HostTier] = HostTier) -> type:
+    """The server in miniature with a host tier."""
+
+    class Tiered(base):  # type: ignore[misc]
+        compares_every = 1
+        looks = 0
+
+        def cache_type(self, geometry: Any, **options: Any) -> HybridPrefixCache:
+            cache = Told(geometry, **options)
+            dice = Random(f"{geometry.num_frames} {geometry.pages_per_frame} {options}")
+            self.there = Simple()
+            self.moving = Moving(lambda: self.memory, self.there, geometry.page_tokens)
+            frames = dice.choice([2, 3, 5, 8, 12, 20])
+            self.tier = cache.tier = tier_type(
+                cache,
+                geometry.with_budget(frames * geometry.frame_bytes),
+                self.moving,
+                WRITE_POLICIES[writing](),
+                policy=Lru(),
+                options=TierOptions(
+                    write_bytes=dice.choice([1, 3, 100]) * geometry.frame_bytes,
+                    write_bytes_beside_loads=dice.choice([0, 2]) * geometry.frame_bytes,
+                    headroom_frames=dice.choice([0, 0, 1, 2]),
+                    free_frames=dice.choice([1, 3]),
+                ),
+            )
+            self.tier.host.frames.on_release = self.forget_there
+            self.tier.loads.before_start = self.clear_turned
+            self.tier.on_failure = self.note_failure
+            self.failures: list[str] = []
+            self.waiting: dict[str, Any] = {}
+            self.stopped: dict[str, Any] = {}
+            self.names = 0
+            self.riding: dict[int, str] = {}
+            self.rode = 0
+            self.patient = dice.choice([True, True, False])
+            return cache
+
+        # The bytes
+
+        def forget_there(self, frame: int) -> None:
+            full = self.tier.host.frames.pages_per_frame
+            pages = range(frame * full, (frame + 1) * full)
+            for page, offset in [at for at in self.there.kv if at[0] in pages]:
+                del self.there.kv[page, offset]
+            self.there.states.pop(frame, None)
+
+        def clear_turned(self) -> None:
+            """What is cleared before KV is first written to a frame."""
+            full = self.cache.frames.pages_per_frame
+            for frame in self.cache.frames.turned_to_kv:
+                self.memory.forget(range(frame * full, (frame + 1) * full))
+            self.cache.frames.turned_to_kv.clear()
+
+        def compute(self, request: Any, stop: int) -> None:
+            self.clear_turned()
+            super().compute(request, stop)
+            self.cache.frames.turned_to_kv.clear()
+
+        def note_failure(self, reason: str) -> None:
+            self.failures.append(reason)
+
+        # Chores of the tier
+
+        @rule(seed=st.integers(0, 2**32))
+        def work(self, seed: int) -> None:
+            """A longer stretch of all that a server does: rare meetings of rare things."""
+            dice = Random(seed)
+            for _ in range(STRETCH):
+                which = dice.randrange(10**6)
+                letters = [dice.randrange(2) for _ in range(dice.randint(1, 4))]
+                chore = dice.choices(*zip(*CHORES, strict=True))[0]
+                if chore in ("admit", "decode", "checkpoint", "finish"):
+                    self.serve([(chore, which, letters, dice.randrange(4))])
+                elif chore == "evict":
+                    self.cache.evict_tokens(which % 20)
+                elif chore == "break" and not self.patient and self.moving.under_way:
+                    self.break_down(which)
+                elif chore != "break":
+                    getattr(self, chore)(which, letters)
+                    self.all_is_well()
+
+        def poll(self, which: int, letters: list[int]) -> None:
+            """Some bytes move, some transfers end; ranks agree on that or on less."""
+            moving = self.moving
+            for step in range(which % 4):
+                if moving.under_way:
+                    at = (which // 4 + step) % len(moving.under_way)
+                    if which // 16 % 2:
+                        moving.copy(at)
+                    else:
+                        moving.end(at)
+            ready = self.tier.ready()
+            with self.refused(ArgumentError):
+                self.tier.poll(Ready(0, ready.loads + 1, True))
+            fewer = which // 64 % 3
+            agreed = Ready(max(0, ready.writes - fewer), max(0, ready.loads - fewer // 2), True)
+            self.tier.poll(agreed if ready.healthy else ready)
+            self.end_rides()
+
+        def end_rides(self) -> None:
+            """Those whose load has come go on like any other; the rest end."""
+            for name, row, error, replaced in self.tier.rides_ended():
+                request = self.running[row]
+                assert self.riding.pop(row) == name
+                node = self.tier.loads.holds[name].node
+                request.receipt = self.cache.lock_path(node)
+                self.tier.settle(name)
+                if error is not None:
+                    self.leave(request, request.slots, row)
+                    continue
+                request.shared = self.cache.refs.rows[row].shared * self.page
+                assert node.end == request.shared
+                if replaced:
+                    pages = list(self.cache.refs.pages(row, 0, 10**6))
+                    self.memory.rows[row][: request.shared // self.page] = pages[
+                        : request.shared // self.page
+                    ]
+
+        def ride(self, which: int, letters: list[int]) -> None:
+            """Somebody who waits runs at once: the bytes come before its forward needs them."""
+            names = sorted(name for name in self.waiting if self.tier.waits(name))
+            if not names or len(self.running) >= 4:
+                return
+            name = names[which % len(names)]
+            if not self.cache.fits(self.page, self.states):
+                return
+            text = (*self.waiting[name], 7)
+            depth = len(text) - 2
+            orders = [order.ticket for order in self.moving.under_way]
+            ticket = self.tier.loads._waits[name]
+            if ticket.rider is not None or ticket.number not in orders:
+                with self.refused(ArgumentError) if ticket.rider else nullcontext():
+                    self.tier.ride(name, 10**7) if ticket.rider else None
+                return
+            del self.waiting[name]
+            slots = self.cache.take_states(self.states)
+            self.next_row += 1
+            row = self.next_row
+            slot = self.tier.ride(name, row)
+            self.moving.copy(orders.index(ticket.number))
+            request = base.matched.__globals__["Request"](
+                row, text, SimpleNamespace(usable_len=depth), None
+            )
+            request.slots = slots
+            request.shared = self.cache.refs.rows[row].shared * self.page
+            self.running[row] = request
+            self.riding[row] = name
+            self.rode += 1
+            self.memory.rows[row] = list(self.cache.refs.pages(row, 0, 10**6))
+            for mine in slots:
+                assert self.memory.states[slot] == request.prefix(depth)
+                self.memory.states[mine] = request.prefix(depth)
+            self.compute(request, depth + 1)
+
+        def checkpoint(self, request: Any, which: int, **options: Any) -> None:
+            if request.row not in self.riding:
+                super().checkpoint(request, which, **options)
+
+        def leave(self, request: Any, slots: Any, cut: int) -> None:
+            name = self.riding.pop(request.row, None)
+            if name is None:
+                super().leave(request, slots, cut)
+                return
+            self.tier.get_off(name)
+            self.cache.free_states(slots)
+            del self.running[request.row], self.memory.rows[request.row]
+
+        def finish(self, request: Any, which: int, *, publish: bool) -> None:
+            publish = publish and request.row not in self.riding
+            super().finish(request, which, publish=publish)
+
+        def break_down(self, which: int) -> None:
+            """A transfer fails, or the next one cannot be submitted."""
+            if which % 2:
+                self.moving.refuses = 1
+            else:
+                self.moving.end(which // 4 % len(self.moving.under_way), "broken")
+
+        def matched_in_both(self, text: Any) -> TierMatch:
+            """The longest prefix of either tier, and its contents are those of this text."""
+            limit = len(text) - 2
+            found = self.tier.match(self.key(text), limit)
+            self.check_match(found.device, text)
+            node = found.host_node
+            if node is None:
+                assert found.usable_len == found.device.usable_len
+                return found
+            assert found.device.usable_len < found.usable_len <= limit
+            assert found.load_tokens == max(0, found.usable_len - found.device.kv_len)
+            pages = list(self.tier.host.tree.path_pages(node))
+            for i in range(found.usable_len):
+                assert self.there.kv[pages[i // self.page], i % self.page] == text[: i + 2]
+            if self.states:
+                assert self.there.states[node.state] == text[: 1 + found.usable_len]
+            whole = len(text) - 1
+            missed = self.tier.explain(self.key(text), found, limit)
+            assert sum(miss.tokens for miss in missed) == whole - found.device.usable_len
+            assert missed[0].upto == found.usable_len
+            return found
+
+        def key(self, text: Any) -> Any:
+            return Key(array("q", text[1:]).tobytes(), text[0])
+
+        def name(self) -> str:
+            self.names += 1
+            return f"r{self.names}"
+
+        def load(self, which: int, letters: list[int]) -> None:
+            text = self.text_of(which, letters, 0)
+            found = self.matched_in_both(text)
+            name = self.name()
+            before = self.picture()
+            come = self.tier.load(name, self.key(text), found)
+            if come in (Load.STARTED, Load.JOINED):
+                self.waiting[name] = text[: 1 + found.usable_len]
+                assert self.tier.waits(name)
+                again = self.tier.match(self.key(text), len(text) - 2)
+                assert again.device.usable_len <= found.usable_len
+                assert come is Load.STARTED or self.picture() == before
+            else:
+                assert (come is Load.NOTHING) == (found.host_node is None)
+                assert self.picture() == before
+
+        def come_in(self, which: int, letters: list[int]) -> None:
+            """Somebody who waits is admitted, or gives up."""
+            if not self.waiting:
+                return
+            name = sorted(self.waiting)[which % len(self.waiting)]
+            prefix = self.waiting.pop(name)
+            if not self.tier.waits(name) and which % 3 and len(self.running) < 4:
+                self.texts = [*self.texts[-20:], prefix]
+                self.admit([(*prefix, 7)], which // 3)
+            self.tier.settle(name)
+            assert not self.tier.waits(name)
+
+        def stop(self, which: int, letters: list[int]) -> None:
+            """A running request is retracted."""
+            if not self.running:
+                return
+            request = self.pick(which)
+            if request.row in self.riding:
+                return
+            depth = request.done // self.page * self.page
+            slot = self.state_at(request, depth) if self.states else None
+            if not depth or depth < request.shared or (self.states and slot is None):
+                return
+            slots = list(request.slots)
+            if self.publish(request, depth, slot, kv_only=False):
+                slots.remove(slot)
+            name = self.name()
+            self.tier.retract(name, self.cache.latest)
+            self.stopped[name] = request.prefix(depth)
+            self.leave(request, tuple(slots), which)
+
+        def go_on(self, which: int, letters: list[int]) -> None:
+            if not self.stopped:
+                return
+            name = sorted(self.stopped)[which % len(self.stopped)]
+            prefix = self.stopped.pop(name)
+            self.goes_on_at(name, prefix)
+            self.tier.settle(name)
+
+        def goes_on_at(self, name: str, prefix: Any) -> None:
+            """Where its state is safe it goes on at exactly the length at which it stopped."""
+            if not self.tier.retracted.is_safe(name):
+                return
+            there = self.tier.host.tree.peek(self.key(prefix))
+            assert there.usable_len == len(prefix) - 1
+
+        # What the base checks with one tier in mind
+
+        def packed(self, tokens: int, states: int) -> bool:
+            frames = self.cache.frames
+            held = frames.states - self.cache.tree.state_evictable + states
+            still = len(frames.held_still())
+            return super().packed(tokens, states) and held + still <= frames.num_frames - 1
+
+        def has_way(self, tokens: int, states: int) -> bool:
+            if not len(self.tier.tickets):
+                return bool(super().has_way(tokens, states))
+            way = Admission.SOON
+            for _ in range(self.cache.frames.num_frames):
+                way = self.cache.make_way(tokens, states)
+                self.all_is_well()
+                if way is not Admission.SOON:
+                    break
+            fits = self.cache.fits(tokens, states)
+            assert fits == (way is Admission.OPEN)
+            return fits
+
+        @precondition(lambda self: not self.running and not self.locked)
+        @rule()
+        def reset(self) -> None:
+            """With transfers under way: what they bring is dropped."""
+            self.tier.reset()
+            self.waiting.clear()
+            self.stopped.clear()
+            assert not len(self.tier.tickets)
+            for cache in (self.cache, self.tier.host):
+                stats = cache.stats()
+                assert stats["frames_free"] == stats["frames"]
+                assert stats["tree_nodes"] == stats["pages_in_use"] == 0
+
+        def both_are_well(self) -> None:
+            if not hasattr(self, "cache"):
+                return
+            tier = self.tier
+            tier.host.check(1)
+            tier.host.check(2)
+            assert violations(tier, 1) == violations(tier, 2) == []
+            for node in tier.host.tree.walk():
+                prefix = self.prefix_of(node)
+                for i, page in enumerate(node.pages, node.start // self.page):
+                    for offset in range(self.page):
+                        token = i * self.page + offset
+                        assert self.there.kv[page, offset] == prefix[: token + 2]
+                if node.state is not None:
+                    assert self.there.states[node.state] == prefix
+            for name, prefix in self.waiting.items():
+                if name in tier.loads.holds:
+                    found = self.cache.tree.peek(self.key(prefix))
+                    assert found.usable_len == len(prefix) - 1
+            for name, prefix in self.stopped.items():
+                self.goes_on_at(name, prefix)
+            assert len(self.failures) == (tier.failure is not None)
+
+        def all_is_well(self) -> None:
+            self.looks += 1
+            if self.looks % self.compares_every:
+                if hasattr(self, "cache"):
+                    self.tier.check(1)
+                return
+            super().all_is_well()
+            self.both_are_well()
+
+        def teardown(self) -> None:
+            if not hasattr(self, "cache"):
+                return
+            tier = self.tier
+            tier.drain()
+            self.end_rides()
+            assert not len(tier.tickets)
+            super().teardown()
+            tier.check(2)
+            host = tier.host
+            assert host.frames.pinned_pages == host.row_states == len(host.refs.rows) == 0
+            host.evict_tokens(10**6)
+            assert host.frames.free_frames == host.geometry.usable_frames
+
+    return Tiered
+
+
+def run_seed(machine: type, seed: int, stretches: int) -> Any:
+    """One server from its start to its end, all of it from one number."""
+    dice = Random(seed)
+    server = machine()
+    server.start_server(
+        page=dice.choice([1, 4]),
+        frames=dice.choice([8, 7, 9, 12, 6, 5]),
+        full=dice.choice([3, 4, 5, 2, 1]),
+        states=dice.choice([1, 1, 2, 2, 0]),
+        caps=dice.choice([(None, None)] * 3 + [(13, None), (None, 4), (12, 5)]),
+        tasks=[],
+    )
+    for _ in range(stretches):
+        server.work(dice.randrange(2**32))
+    stats = {**server.tier.stats(), "rode": server.rode}
+    server.teardown()
+    return stats
+
+
+@pytest.mark.parametrize("writing", WRITE_POLICIES)
+def test_two_tiers(server_machine: type, must_pass: Callable[..., None], writing: str) -> None:
+    must_pass(tiered(server_machine, writing), runs=4, steps=12)
+
+
+@pytest.mark.parametrize("writing", WRITE_POLICIES)
+def test_seeds(server_machine: type, writing: str) -> None:
+    """The same runs every time, in which everything happens."""
+    machine = tiered(server_machine, writing)
+    done: Counter[str] = Counter()
+    for seed in range(10):
+        done.update(run_seed(machine, seed, 6))
+    for what in (
+        "host_writes",
+        "host_loads",
+        "host_retractions_kept",
+        "host_writes_skipped",
+        "rode",
+    ):
+        assert done[what], what
+
+
+@pytest.mark.stress
+@pytest.mark.parametrize("part", range(6))
+@pytest.mark.parametrize("writing", WRITE_POLICIES)
+def test_a_million_operations(server_machine: type, writing: str, part: int) -> None:
+    """18 parts of 60,000; contents are compared after every eighth, counters after each."""
+    machine = tiered(server_machine, writing)
+    machine.compares_every = 8
+    for seed in range(200 * part, 200 * (part + 1)):
+        try:
+            run_seed(machine, 10_000 + seed, 60_000 // 200 // STRETCH)
+        except BaseException as error:
+            error.add_note(f"run_seed(tiered(..., {writing!r}), {10_000 + seed}, 12)")
+            raise
+
+
+@pytest.mark.stress
+@pytest.mark.parametrize("writing", WRITE_POLICIES)
+def test_two_tiers_for_long(
+    server_machine: type, must_pass: Callable[..., None], writing: str
+) -> None:
+    must_pass(tiered(server_machine, writing), runs=200, steps=50, fresh=True)

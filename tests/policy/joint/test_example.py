@@ -1,0 +1,88 @@
+"""The example of docs/policy.md, number by number."""
+
+from __future__ import annotations
+
+from array import array
+from pathlib import Path
+
+import pytest
+
+from cachepawl.policy.joint import Joint
+from cachepawl.policy.joint.ages import LEVELS
+from cachepawl.policy.joint.survival import COARSER_WEIGHT, PRIOR, hazard_of, index_of
+from cachepawl.tree import Node, RadixTree
+from cachepawl.types import Key, Runs
+
+PAGE_OF_DOCS = Path(__file__).parents[3] / "docs" / "policy.md"
+REACHED = [10, 10, 10, 4, 4, 4, 4] + [0] * (LEVELS - 6)
+ENDED = [0, 0, 6] + [0] * (LEVELS - 3)
+STATE = 3000
+INDEX = index_of(hazard_of(REACHED, ENDED, [PRIOR] * LEVELS, COARSER_WEIGHT))
+
+
+def said(number: float) -> None:
+    """The number, to four places, is in the text."""
+    assert f"{number:.4f}" in PAGE_OF_DOCS.read_text(), number
+
+
+def test_the_life_table() -> None:
+    chances = hazard_of(REACHED, ENDED, [PRIOR] * LEVELS, COARSER_WEIGHT)
+    assert [round(chance, 4) for chance in chances[:4]] == [0.0356, 0.0356, 0.3689, 0.0533]
+    for number in (*chances[:4], *INDEX[:4]):
+        said(number)
+    first, third = chances[0], chances[2]
+    uses = first + (1 - first) * first + (1 - first) ** 2 * third
+    seconds = (1 - first / 2) * (2 - first) + (1 - first) ** 2 * (1 - third / 2) * 2
+    said(uses)
+    said(seconds)
+    assert uses / seconds == pytest.approx(INDEX[0])
+
+
+def grown(policy: Joint, name: int, tokens: int, at: int) -> Node:
+    """A leaf with a state, of a request that came at `at` milliseconds."""
+    tree = TREE[policy]
+    key = Key(array("q", [name] * tokens).tobytes())
+    policy.began(tree, name, key, at, None)
+    pages = Runs([(1000 * name, tokens // 64)])
+    node = tree.insert(key, pages, owned_from=0, state=name).node
+    policy.published(tree, name, node)
+    policy.ended(tree, name)
+    return node
+
+
+TREE: dict[Joint, RadixTree] = {}
+
+
+@pytest.mark.parametrize(
+    ("x_age", "y_age", "goes", "scores"),
+    [
+        (1, 1, "y", (0.1294, 0.0390)),
+        (5, 1, "x", (0.0116, 0.0390)),
+        (5, 5, "y", (0.0116, 0.0035)),
+    ],
+)
+def test_the_two_leaves(
+    x_age: int,
+    y_age: int,
+    goes: str,
+    scores: tuple[float, float],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # The example's life table in place of what two spells would teach.
+    monkeypatch.setattr(
+        "cachepawl.policy.joint.survival.Table.index", lambda self, level: INDEX[level]
+    )
+    policy, tree = Joint(), RadixTree(64)
+    TREE[policy] = tree
+    policy.serve(tree, 1.0, STATE)
+    births = sorted([(9000 - 1000 * x_age, 1, 16384), (9000 - 1000 * y_age, 2, 1024)])
+    nodes = {name: grown(policy, name, tokens, at) for at, name, tokens in births}
+    policy.began(tree, 3, Key(array("q", [3] * 64).tobytes()), 9000, None)
+    units = [policy.units[nodes[1]], policy.units[nodes[2]]]
+    assert tuple(round(unit.score, 4) for unit in units) == scores
+    for score in scores:
+        said(score)
+    victim = policy.victim(tree)
+    assert victim is not None
+    assert victim.node is nodes[1 if goes == "x" else 2]
+    assert victim.kind == "kv"

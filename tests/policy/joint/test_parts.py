@@ -1,0 +1,138 @@
+"""The parts of `joint`, each beside something slow and plain."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cachepawl.policy.joint.ages import EDGES, LAST, LEVELS, WIDTHS, level_of
+from cachepawl.policy.joint.classes import BRANCH, END, Classes, Traits
+from cachepawl.policy.joint.ranks import Queue, rank_of
+from cachepawl.policy.joint.sites import Sites
+from cachepawl.policy.joint.spells import Spells
+from cachepawl.policy.joint.survival import MOST, Table, index_of
+
+CHANCES = st.lists(st.floats(1e-6, MOST), min_size=LEVELS, max_size=LEVELS)
+
+
+def test_levels_begin_at_their_edges() -> None:
+    for level, edge in enumerate(EDGES):
+        assert level_of(edge) == level
+        assert not level or level_of(edge - 1) == level - 1
+    assert level_of(1 << 60) == LAST
+    assert [b - a for a, b in pairwise(EDGES)] == [1000 * w for w in WIDTHS[:-1]]
+
+
+@given(CHANCES)
+def test_the_index_is_the_best_moment_to_give_up(chances: list[float]) -> None:
+    for level, found in enumerate(index_of(chances)):
+        best, alive, uses, seconds = 0.0, 1.0, 0.0, 0.0
+        for chance, width in zip(chances[level:], WIDTHS[level:], strict=True):
+            uses += alive * chance
+            seconds += alive * (1 - chance / 2) * width
+            alive *= 1 - chance
+            best = max(best, uses / seconds)
+        assert abs(found - best) <= 1e-9 * best
+
+
+@given(st.floats(1e-15, 1e15), st.floats(1e-15, 1e15))
+def test_ranks_keep_the_order(one: float, other: float) -> None:
+    low, high = sorted([one, other])
+    assert 0 < rank_of(low) <= rank_of(high)
+    assert rank_of(high) > rank_of(low) or high / low < 2 ** (2 / 16)
+    assert rank_of(0.0) == 0
+
+
+@given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 4)), max_size=60))
+def test_the_queue_against_a_list(steps: list[tuple[int, int]]) -> None:
+    queue: Queue[int] = Queue()
+    model: list[tuple[int, int]] = []  # thing, rank; in order of arrival
+    for thing, rank in steps:
+        held = dict(model)
+        if thing in held:
+            queue.remove(thing, held[thing])
+            model.remove((thing, held[thing]))
+        else:
+            queue.add(thing, rank)
+            model.append((thing, rank))
+        order = sorted(model, key=lambda pair: pair[1])
+        assert list(queue) == [thing for thing, _ in order]
+        assert queue.first() == ((order[0][1], order[0][0]) if order else None)
+
+
+STEPS = st.lists(
+    st.tuples(st.sampled_from(["begin", "end", "void", "wait"]), st.integers(0, 30)), max_size=80
+)
+
+
+@given(STEPS)
+@settings(max_examples=200)
+def test_tables_are_what_the_remembered_spells_say(steps: list[tuple[str, int]]) -> None:
+    classes = Classes()
+    spells: Spells[int] = Spells(most=8)
+    now = count = 0
+    starts: list[int] = []
+    told: dict[int, list[int]] = {}
+    ended: set[int] = set()
+    for verb, number in steps:
+        if verb == "begin":
+            table = classes.table(Traits(END, number % 5, None, 100), number % 3)
+            assert spells.begin(table, count, now) == count
+            starts.append(now)
+            told[count] = []
+            count += 1
+        elif verb == "end" and count:
+            spells.end(number % count, now)
+            ended.add(number % count)
+        elif verb == "void" and count:
+            spells.void(number % count)
+            ended.add(number % count)
+        else:
+            now += number * 300
+            for owner, level in spells.advance(now, 1000):
+                told[owner].append(level)
+    for owner in range(max(0, count - 8), count):
+        assert told[owner] == sorted(set(told[owner]))
+        if owner not in ended:
+            assert max(told[owner], default=0) == level_of(now - starts[owner])
+    counted: dict[tuple[int, ...], list[int]] = {}
+    for spell in spells.remembered(now):
+        table: Table | None = spell.table
+        while table is not None:
+            mine = counted.setdefault(table.key, [0, 0])
+            mine[0] += spell.level + 1
+            mine[1] += spell.ended
+            table = table.parent
+    for key, table in classes.tables.items():
+        assert [sum(table.reached), sum(table.ended)] == counted.get(key, [0, 0])
+
+
+@given(st.lists(st.lists(st.integers(0, 1), min_size=1, max_size=6), max_size=25), st.booleans())
+def test_sites_against_prefixes_in_a_set(prompts: list[list[int]], forget: bool) -> None:
+    sites = Sites(most_sites=6 if forget else 100)
+    known: set[bytes] = set()
+    for prompt in prompts:
+        marks = b"".join(mark.to_bytes(8, "little") for mark in prompt)
+        walk = sites.walk(marks, b"")
+        if not forget:
+            # Whatever begins some prompt is known, and sites are where one ended or two parted.
+            depth = max((n for n in range(len(prompt) + 1) if marks[: 8 * n] in known), default=0)
+            assert walk.end == depth
+        if walk.site.end < walk.end:
+            branch = sites.make(walk, marks, walk.end, Traits(BRANCH, 0, None, 0))
+            walk = sites.walk(marks, b"")
+            assert walk.site is branch
+        if walk.site.end < len(prompt):
+            sites.make(walk, marks, len(prompt), Traits(END, 0, None, 0))
+        found = sites.walk(marks, b"")
+        assert (found.site.end, found.end, found.below) == (len(prompt), len(prompt), None)
+        again = sites.recall(found.facts, b"")
+        assert again == found
+        sites.touch(found.site)
+        known |= {marks[: 8 * n] for n in range(1, len(prompt) + 1)}
+        while (old := sites.excess()) is not None:
+            sites.forget(old)
+        assert sites.marks == sum(len(site.edge) // 8 for site in sites)
+        assert len(sites) <= 100

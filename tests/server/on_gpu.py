@@ -1,0 +1,178 @@
+"""`python tests/server/on_gpu.py`: the real server on a GPU, tiny models, as `test_hits` on a CPU.
+
+For every family and attention backend: CUDA graphs on, page 16, float16, the arena small, every
+invariant checked at every step.  Prompts are asked cold, repeated, continued, left half-way and
+answered; tokens served from the cache must be exactly those that they are on the CPU, and
+log-probabilities those of the cold answers up to `CLOSE`.  Then many at once in an arena too
+small for them.  A second server restores wrong states on purpose: if that does not show, the
+comparison proves nothing, and the cell fails.
+
+Exit code 0 all right, 1 with a line for every cell that failed, 2 without a GPU.  `--cpu` runs the
+same on the CPU platform, in float32: a trial of this file, not of a GPU.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import sys
+import tempfile
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from cells import CHUNK, Cell
+from conversation import converse
+from harness import Answer, Client, Server, free_port, launched, model_folder, tokens
+
+from cachepawl_launch.cpu.flags import Limits, serve_args, serve_env
+from cachepawl_launch.cpu.tiny import make_tiny
+from cachepawl_launch.cpu.tiny_config import WIDE_FAMILIES, WITHOUT_STATES
+
+CLOSE = 0.03
+"""Of log-probabilities in float16: sums of other lengths are rounded in other places."""
+BACKENDS = ("flashinfer", "triton")
+PAGE = 16
+ARENA = {"cuda": "0.1", "cpu": "0.02"}
+"""GiB.  Wide models have larger states than those of the CPU's tests."""
+LIMITS = Limits(None, None, requests=12, context=4096, chunked_prefill=CHUNK)
+CHECKED = ["--cachepawl-check-level", "2"]
+CORRUPT = ["--cachepawl-corrupt-restored-state"]
+
+
+class Run(NamedTuple):
+    """A family on a device with an attention backend."""
+
+    family: str
+    backend: str
+    device: str
+
+    @property
+    def cell(self) -> Cell:
+        return Cell(self.family, PAGE)
+
+    def __str__(self) -> str:
+        return f"{self.family}, {self.backend} attention, {self.device}"
+
+
+def distance(one: Answer, other: Answer) -> float:
+    """Largest difference of log-probabilities, as far as the two have read the same tokens.
+
+    Behind the first token in which they differ there is nothing to compare.
+    """
+    found = 0.0
+    columns = (one.ids, other.ids, one.logprobs, other.logprobs)
+    for mine, theirs, a, b in zip(*columns, strict=True):
+        found = max(found, abs(a - b))
+        if mine != theirs:
+            break
+    return found
+
+
+def command(run: Run, port: int, more: Sequence[str]) -> list[str]:
+    """As a user would type it."""
+    model = make_tiny(run.family, model_folder(), wide=True)
+    where = ["--model-path", str(model), "--host", "127.0.0.1", "--port", str(port)]
+    arena = ["--cachepawl-device-gb", ARENA[run.device]]
+    entry = [sys.executable, "-m", "cachepawl.launch_server"]
+    if run.device == "cpu":
+        return [
+            *entry, "--cachepawl-cpu", *where, *arena,
+            *serve_args(run.family, PAGE, limits=LIMITS), *more,
+        ]  # fmt: skip
+    strategy = ["--mamba-radix-cache-strategy", "extra_buffer", "--mamba-backend", "triton"]
+    return [
+        *entry, *where, *arena, *more,
+        *("--dtype", "float16", "--page-size", str(PAGE), "--attention-backend", run.backend),
+        *(strategy if run.family not in WITHOUT_STATES else ()),
+        *("--random-seed", "1234", "--mem-fraction-static", "0.3"),
+        *("--cuda-graph-max-bs-decode", str(LIMITS.requests)),
+        *("--max-running-requests", str(LIMITS.requests)),
+        *("--context-length", str(LIMITS.context), "--chunked-prefill-size", str(CHUNK)),
+    ]  # fmt: skip
+
+
+def environment(run: Run) -> dict[str, str]:
+    if run.device == "cpu":
+        return serve_env()
+    return {"SGLANG_MAMBA_CONV_DTYPE": "float16", "HF_HUB_OFFLINE": "1"}
+
+
+def crowd(client: Client) -> float:
+    """Prompts that do not fit at once, twice; how far the second answers are from the first."""
+    client.flush()
+    jobs = [(tokens(50, 90) + tokens(60 + i, 40 + 31 * i), 12) for i in range(40)]
+    first, second = (client.generate_at_once(jobs) for _ in range(2))
+    stats = client.wait_idle()
+    assert stats["evicted_states"] + stats["evicted_tokens"] > 0, "everything fitted"
+    return max(distance(a, b) for a, b in zip(first, second, strict=True))
+
+
+def serve(run: Run, folder: Path) -> str:
+    """One cell; what was seen, as a line.  AssertionError where it is wrong."""
+    with running(run, folder, CHECKED) as server:
+        near = max(distance(*pair) for pair in converse(server.client, run.cell))
+        close = crowd(server.client)
+        pawl = server.client.pawl()
+    moved = pawl["movement"]
+    assert pawl["device_reads"] == 0, f"{pawl['device_reads']} ids were read from the device"
+    assert moved["fallbacks"] == 0, "a kernel did not start; see the server's log"
+    assert run.device == "cpu" or moved["name"] == "triton", moved
+    assert max(near, close) < CLOSE, f"log-probabilities are off by {near:.4f}, {close:.4f}"
+    said = f"off by {near:.5f} warm, {close:.5f} in a crowd; moved by {moved['name']}"
+    return said + (f"; wrong states {control(run, folder):.3f}" if run.cell.has_states else "")
+
+
+def control(run: Run, folder: Path) -> float:
+    """How far answers are off when states are wrong: more than what counts as right."""
+    with running(run, folder, [*CHECKED, *CORRUPT]) as server:
+        prompt, longer = tokens(1, 200), tokens(1, 200) + tokens(2, 70)
+        cold = server.client.cold(longer)
+        server.client.generate(prompt)
+        off = distance(cold, server.client.generate(longer))
+    assert off > CLOSE, f"wrong states are off by {off:.4f} only: the comparison proves nothing"
+    return off
+
+
+def running(
+    run: Run, folder: Path, more: Sequence[str]
+) -> contextlib.AbstractContextManager[Server]:
+    port = free_port()
+    return launched(command(run, port, more), port, folder / f"{port}.log", environment(run))
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="tests/server/on_gpu.py", description=__doc__)
+    parser.add_argument("--cpu", action="store_true", help="a trial without a GPU")
+    parser.add_argument("--family", choices=WIDE_FAMILIES, help="one family; default: all")
+    parser.add_argument("--backend", choices=BACKENDS, help="one attention backend; default: all")
+    options = parser.parse_args(words)
+    if not options.cpu and not torch.cuda.is_available():
+        print(f"no GPU: torch {torch.__version__} sees none; nothing was served", file=sys.stderr)
+        return 2
+    device = "cpu" if options.cpu else "cuda"
+    backends = [options.backend] if options.backend else BACKENDS
+    runs = [
+        Run(family, backend, device)
+        for family in ([options.family] if options.family else WIDE_FAMILIES)
+        for backend in (["torch_native"] if options.cpu else backends)
+    ]
+    return 1 if [run for run in runs if not _passes(run)] else 0
+
+
+def _passes(run: Run) -> bool:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        try:
+            print(f"{run}: {serve(run, Path(folder))}", flush=True)
+            return True
+        except AssertionError as error:
+            print(f"{run}: FAILED: {error}", file=sys.stderr, flush=True)
+        except Exception:
+            print(f"{run}: FAILED:\n{traceback.format_exc()}", file=sys.stderr, flush=True)
+    return False
+
+
+if __name__ == "__main__":
+    sys.exit(main())

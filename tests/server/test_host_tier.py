@@ -1,0 +1,136 @@
+"""A device arena that is too small, and a host tier that is not: what was evicted comes back.
+
+Every invariant of both tiers is checked at every step, and freed frames are full of NaN.  Host
+and device are the same machine's memory here, but the copies are made by threads of their own.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from cells import CELLS, LIMITS, Cell
+from conftest import ARENA, EAGER, LOUD
+from harness import TOLERANCE, Answer, Client, running, tokens
+from test_pressure import mixed_jobs, worst
+
+QUICK = Cell("nemotron_h", 16)
+EVERY = [pytest.param(QUICK, id=str(QUICK))] + [
+    pytest.param(cell, id=str(cell), marks=pytest.mark.stress) for cell in CELLS if cell != QUICK
+]
+HOST = [*ARENA, "--cachepawl-host-gb", "12x"]
+LENGTH = 300
+WRONG_BY = 1e-2
+
+Job = tuple[list[int], int]
+
+
+def round_of(count: int) -> list[Job]:
+    """More prompts than the device keeps: one after the other, each has left when it returns."""
+    return [(tokens(700 + i, LENGTH), 8) for i in range(count)]
+
+
+def one_by_one(client: Client, jobs: Sequence[Job]) -> list[Answer]:
+    return [client.generate(*job) for job in jobs]
+
+
+@pytest.mark.parametrize("cell", EVERY)
+def test_what_was_evicted_comes_back(cell: Cell, tmp_path: Path) -> None:
+    jobs, mixed = round_of(40), mixed_jobs(12, 1000)
+    with running(
+        cell.family, cell.page, tmp_path, limits=LIMITS, more=[*LOUD, *HOST, *EAGER]
+    ) as live:
+        client = live.client
+        cold, others = one_by_one(client, jobs), [client.cold(*job) for job in mixed]
+        assert all(answer.cached == 0 for answer in cold)
+        before = client.wait_idle()
+        warm = one_by_one(client, jobs)
+        assert worst(cold, warm) < TOLERANCE
+        assert {answer.cached for answer in warm} == {cell.repeat(LENGTH)}
+        after = client.wait_idle()
+        print({name: n for name, n in after.items() if name.startswith("host_")})
+        came = sum(answer.from_host for answer in warm)
+        assert came == after["host_hit_tokens"] - before["host_hit_tokens"] > 0
+        assert after["host_loads"] > before["host_loads"]
+        assert after["host_loads_failed"] == after["host_writes_failed"] == 0
+
+        many = client.generate_many([*jobs[:12], *mixed] * 2, 8)
+        assert worst((cold[:12] + others) * 2, many) < TOLERANCE
+        assert client.pawl()["host"]["failure"] is None
+
+        client.flush()
+        empty = client.stats()
+        assert empty["host_holds"] == empty["host_writes_under_way"] == 0
+        assert client.generate(*jobs[0]).cached == 0
+
+
+@pytest.mark.parametrize("cell", EVERY)
+def test_a_failing_load_leaves_the_device(cell: Cell, tmp_path: Path) -> None:
+    jobs = round_of(40)
+    more = [*LOUD, *HOST, "--cachepawl-host-faults", "load:2:spoil"]
+    with running(cell.family, cell.page, tmp_path, limits=LIMITS, more=more) as live:
+        client = live.client
+        cold = one_by_one(client, jobs)
+        warm = client.generate_many(jobs, 4)
+        assert worst(cold, warm) < TOLERANCE
+        stats = client.wait_idle()
+        assert stats["host_out_of_use"] == 1
+        assert stats["host_loads_failed"] > 0
+        assert client.generate(*jobs[-1]).distance(cold[-1]) < TOLERANCE
+        client.flush()
+        assert live.log.count("the host tier is out of use") == 1
+
+
+@pytest.mark.parametrize("cell", EVERY)
+def test_a_wrong_load_shows(cell: Cell, tmp_path: Path) -> None:
+    """Without --cachepawl-host-corrupt this test fails, as the first one passes."""
+    jobs = round_of(40)
+    what = "states" if cell.has_states else "pages"
+    more = [*HOST, "--cachepawl-host-corrupt", what]
+    with running(cell.family, cell.page, tmp_path, limits=LIMITS, more=more) as live:
+        cold, warm = one_by_one(live.client, jobs), one_by_one(live.client, jobs)
+    assert sum(answer.from_host for answer in warm) > 0
+    assert min(worst(cold, warm), 1.0) > WRONG_BY
+
+
+@pytest.mark.stress
+@pytest.mark.parametrize("policy", ["write_through_selective", "write_back"])
+def test_other_write_policies(policy: str, tmp_path: Path) -> None:
+    jobs = round_of(40)
+    more = [*LOUD, *HOST, *EAGER, "--cachepawl-write-policy", policy]
+    with running(QUICK.family, QUICK.page, tmp_path, limits=LIMITS, more=more) as live:
+        cold = [live.client.generate(*job) for job in jobs for _ in range(2)][::2]
+        warm = one_by_one(live.client, jobs)
+        assert worst(cold, warm) < TOLERANCE
+        many = live.client.generate_many(jobs * 2, 8)
+        assert worst(cold * 2, many) < TOLERANCE
+        assert live.client.wait_idle()["host_hit_tokens"] > 0
+        live.client.flush()
+
+
+@pytest.mark.stress
+def test_gone_while_it_waits(tmp_path: Path) -> None:
+    """Clients give up while their loads are under way: nothing is held, the rest goes on."""
+    jobs = round_of(40)
+    more = [*LOUD, *HOST, "--cachepawl-host-slow", "0.5"]
+    with running(QUICK.family, QUICK.page, tmp_path, limits=LIMITS, more=more) as live:
+        client = live.client
+        cold = one_by_one(client, jobs)
+        with ThreadPoolExecutor(6) as pool:
+            kept = [pool.submit(client.generate, *job) for job in jobs[:3]]
+            gone = [
+                pool.submit(client.generate, *job, rid=f"gone{i}")
+                for i, job in enumerate(jobs[3:6])
+            ]
+            time.sleep(0.3)
+            for i in range(len(gone)):
+                client.abort(f"gone{i}")
+            assert worst(cold[:3], [answer.result() for answer in kept]) < TOLERANCE
+            for answer in gone:
+                answer.exception()
+        assert client.wait_idle()["host_holds"] == 0
+        client.flush()
+        assert client.stats()["host_loads_under_way"] == 0
