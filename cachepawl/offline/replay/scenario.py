@@ -88,8 +88,8 @@ class Scenario:
             )
         if self.host and self.checkpoint_dtype != "auto":
             raise InputError(
-                f"--checkpoint-dtype {self.checkpoint_dtype} beside --host-gb: the host tier copies "
-                "whole states; give --host-gb 0, or auto"
+                f"--checkpoint-dtype {self.checkpoint_dtype} beside --host-gb: the host tier "
+                "copies whole states; give --host-gb 0, or auto"
             )
         geometry, slots = self.geometry, self.way.slots
         needed = 1 + geometry.frames_of_request(2 * self.page, slots)
