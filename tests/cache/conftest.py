@@ -120,7 +120,9 @@ class Held(NamedTuple):
 
 
 class ServerMachine(RuleBasedStateMachine):
-    """`cache_type` may be a broken one."""
+    """`cache_type` may be a broken one; `policy` is a name."""
+
+    policy = "lru"
 
     cache_type: type[HybridPrefixCache] = HybridPrefixCache
     task_strategy = TASKS
@@ -131,7 +133,6 @@ class ServerMachine(RuleBasedStateMachine):
         full=st.sampled_from([3, 4, 5, 2, 1]),
         states=st.sampled_from([1, 2, 0]),
         caps=st.sampled_from([(None, None)] * 3 + [(13, None), (None, 4), (12, 5)]),
-        policy=st.sampled_from(["lru", "joint"]),
         tasks=st.lists(TASKS, min_size=5, max_size=15),
     )
     def start_server(
@@ -141,7 +142,6 @@ class ServerMachine(RuleBasedStateMachine):
         full: int,
         states: int,
         caps: tuple[int | None, int | None],
-        policy: str,
         tasks: list[Any],
     ) -> None:
         self.page = page
@@ -150,7 +150,7 @@ class ServerMachine(RuleBasedStateMachine):
         self.cache = self.cache_type(
             self.geometry(page, frames, full),
             states_per_request=states,
-            policy=POLICIES[policy](),
+            policy=POLICIES[self.policy](),
             page_cap=limits[0],
             state_cap=limits[1],
         )

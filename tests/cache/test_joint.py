@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 from joint_reference import Reference
+from test_recorded import recording
 
 from cachepawl.policy import POLICIES
 from cachepawl.policy.base import Facts, Kind, Victim
@@ -54,15 +55,38 @@ class Watched(Joint):
 
 
 @pytest.fixture
-def watched(monkeypatch: pytest.MonkeyPatch, server_machine: type) -> Callable[..., type]:
-    """`watched(policy)`: the machine, always under that policy."""
+def watched(monkeypatch: pytest.MonkeyPatch, joint_machine: type) -> Callable[..., type]:
+    """`watched(policy)`: the machine under that policy."""
 
     def make(policy: type[Joint]) -> type:
         monkeypatch.setitem(POLICIES, "joint", policy)
-        monkeypatch.setitem(POLICIES, "lru", policy)
-        return server_machine
+        return joint_machine
 
     return make
+
+
+@pytest.fixture
+def joint_machine(server_machine: type) -> type:
+    class JointMachine(server_machine):  # type: ignore[misc]
+        policy = "joint"
+
+    return JointMachine
+
+
+def test_serves_from_the_right_memory(joint_machine: type, must_pass: Callable[..., None]) -> None:
+    """Whatever it names can go, and its tables are what a recount says, at every step."""
+    must_pass(joint_machine, runs=60, steps=30)
+
+
+@pytest.mark.stress
+def test_serves_for_long(joint_machine: type, must_pass: Callable[..., None]) -> None:
+    must_pass(joint_machine, runs=1000, steps=60, fresh=True)
+
+
+def test_a_recording_run_again_is_the_same_cache(
+    joint_machine: type, must_pass: Callable[..., None]
+) -> None:
+    must_pass(recording(joint_machine), runs=15, steps=20)
 
 
 def test_victims_are_those_of_the_reference(

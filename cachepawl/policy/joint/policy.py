@@ -178,10 +178,8 @@ class Joint(EvictionPolicy):
             self._answer(end, unit)
         elif end is not None:
             self._take_over(tree, end, unit)
+        # What is above saves as much and frees less than before: noticed when it comes up.
         self._look(tree, unit)
-        up = self.units.get(above(tree, node))
-        if up is not None:
-            self._look(tree, up)
 
     def _take_over(self, tree: RadixTree, site: Site, unit: Unit) -> None:
         """Sites from a path's end up to the unit are its own now, unless a deeper one has them."""
@@ -226,7 +224,7 @@ class Joint(EvictionPolicy):
 
     def unlocked(self, tree: RadixTree, node: Node) -> None:
         unit = self.units.get(node)
-        if unit is not None:
+        if unit is not None and (unit.rank < 0 or unit.leaf != frees_kv(node)):
             self._look(tree, unit)
 
     # Looking at it

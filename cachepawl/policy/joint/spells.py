@@ -106,27 +106,30 @@ class Spells(Generic[Owner]):
         self._tables[at] = self._owners[at] = None
 
     def advance(self, now: int, most: int) -> list[tuple[Owner, int]]:
-        """Owners of spells that entered a level since, and the level; at most `most`.
+        """Owners of spells that entered a level since, and the level; looks at `most` at most.
 
         The rest follows at the next calls, older levels last.
         """
         out: list[tuple[Owner, int]] = []
+        size, first, count = self.most, self.first, self.count
+        starts, states, levels = self._starts, self._states, self._levels
         for level in range(1, LEVELS):
             edge = now - EDGES[level]
-            number = max(self._entering[level], self.first)
-            while number < self.count and most:
-                at = number % self.most
-                if self._starts[at] > edge:
+            number = max(self._entering[level], first)
+            while number < count and most:
+                at = number % size
+                if starts[at] > edge:
                     break
                 number += 1
                 most -= 1
-                if self._states[at] == OPEN and self._levels[at] < level:
-                    table, owner = self._tables[at], self._owners[at]
-                    assert table is not None
-                    table.note_reached(level)
-                    self._levels[at] = level
-                    if owner is not None:
-                        out.append((owner, level))
+                if states[at] != OPEN or levels[at] >= level:
+                    continue
+                table, owner = self._tables[at], self._owners[at]
+                assert table is not None
+                table.note_reached(level)
+                levels[at] = level
+                if owner is not None:
+                    out.append((owner, level))
             self._entering[level] = number
         return out
 
