@@ -180,7 +180,7 @@ class ServerMachine(RuleBasedStateMachine):
 
     def kept(self, state: int | None) -> Prefix:
         """What a state of the tree was computed from."""
-        assert state is not None
+        assert state in self.memory.states, f"state {state} holds nothing"
         return self.memory.states[state]
 
     def evictable_frames(self) -> int:
