@@ -57,9 +57,10 @@ def test_wrong_options_end_the_process() -> None:
 def test_an_unapplied_patch_is_noticed() -> None:
     code = """
 from cachepawl_launch.install import check_applied
+from cachepawl.config import Options
 from cachepawl.errors import ConfigError
 try:
-    check_applied()
+    check_applied(Options())
 except ConfigError as error:
     print(error)
 """
