@@ -196,29 +196,7 @@ class RadixTree(Trie):
         Counts as a use: what becomes evictable is the newest of its list.  LockError
         for a receipt that was spent before or that this tree did not make.
         """
-        node = self._spend(receipt)
-        if node is None:
-            return ()
-        self._clock = stamp = self._clock + 1
-        if receipt.keeps_state:
-            node.state_lock -= 1
-            if node.state is not None:
-                if node.state_lock:
-                    node.state_stamp = stamp
-                else:
-                    self.state_list.put(node, stamp)
-                    self.state_evictable += 1
-                    self.state_protected -= 1
-        if self.windows is not None:
-            self.windows.unlock(node, receipt.boundary, stamp)
-        top, pages = self._put_cold_leaf(node)
-        top = self.kv_list.put_path(top, stamp, pages)
-        self._count_unlocked(node, top, pages)
-        while (parent := top.parent) is not None:
-            top.full_lock -= 1
-            top.kv_stamp = stamp
-            top = parent
-        return tuple(pages)
+        return self._unlock(receipt, used=True)
 
     def unlock_unused(self, receipt: Lock) -> tuple[Runs, ...]:
         """As `unlock`, for who only kept it from eviction: no use.
@@ -226,25 +204,42 @@ class RadixTree(Trie):
         What becomes evictable goes back among the others by its last use.  If that place is
         not near the oldest end, it becomes the newest all the same; so do windows.
         """
+        return self._unlock(receipt, used=False)
+
+    def _unlock(self, receipt: Lock, *, used: bool) -> tuple[Runs, ...]:
         node = self._spend(receipt)
         if node is None:
             return ()
         self._clock = stamp = self._clock + 1
         if receipt.keeps_state:
-            node.state_lock -= 1
-            if not node.state_lock and node.state is not None:
-                self.state_list.put_back(node, stamp)
-                self.state_evictable += 1
-                self.state_protected -= 1
+            self._unlock_state(node, stamp, used=used)
         if self.windows is not None:
             self.windows.unlock(node, receipt.boundary, stamp)
         top, pages = self._put_cold_leaf(node)
-        top = self.kv_list.put_path_back(top, stamp, pages)
-        self._count_unlocked(node, top, pages)
+        put = self.kv_list.put_path if used else self.kv_list.put_path_back
+        top = put(top, stamp, pages)
+        if pages:
+            tokens = node.end - top.end
+            self.full_evictable += tokens
+            self.full_protected -= tokens
         while (parent := top.parent) is not None:
             top.full_lock -= 1
+            if used:
+                top.kv_stamp = stamp
             top = parent
         return tuple(pages)
+
+    def _unlock_state(self, node: Node, stamp: int, *, used: bool) -> None:
+        node.state_lock -= 1
+        if node.state is None:
+            return
+        if not node.state_lock:
+            put = self.state_list.put if used else self.state_list.put_back
+            put(node, stamp)
+            self.state_evictable += 1
+            self.state_protected -= 1
+        elif used:
+            node.state_stamp = stamp
 
     def _spend(self, receipt: Lock) -> Node | None:
         """Its node, or None for the root.  LockError for a receipt that is not open here."""
@@ -267,12 +262,6 @@ class RadixTree(Trie):
             assert node.parent is not None  # the root is never locked
             top = node.parent
         return top, pages
-
-    def _count_unlocked(self, node: Node, top: Node, pages: list[Runs]) -> None:
-        if pages:
-            tokens = node.end - top.end
-            self.full_evictable += tokens
-            self.full_protected -= tokens
 
     # Moving
 
