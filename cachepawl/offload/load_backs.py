@@ -23,9 +23,8 @@ from cachepawl.errors import ArgumentError
 from cachepawl.offload.copies import Copies
 from cachepawl.offload.matching import TierMatch
 from cachepawl.offload.options import TierCounters
+from cachepawl.offload.targets import close_target, copy_into, open_target
 from cachepawl.offload.tickets import LOAD, Source, Ticket, Tickets
-from cachepawl.offload.transfers import Copy
-from cachepawl.offload.write_backs import close_target, open_target
 from cachepawl.tree import Lock, Node
 from cachepawl.types import Key
 
@@ -114,32 +113,20 @@ class LoadBacks:
 
     def _ticket(self, key: Key, found: TierMatch, node: Node) -> Ticket | None:
         device, host, depth = self.device, self.host, found.usable_len
-        geometry = device.geometry
         have = min(found.device.kv_len, depth)
         top = found.device.deepest
         while top.parent is not None and top.parent.end >= have:
             top = top.parent
-        slots = 1 if device.tree.has_states else 0
         source = Source(node, host.lock(node))
-        receipt = device.lock_path(top)
         number = self.tickets.number()
-        target = None
-        if device.fits(depth - have, slots):
-            target = open_target(device, -number, top, have, depth, receipt)
-        else:
-            device.unlock_unused(receipt)
+        target = open_target(device, -number, top, have, depth)
         if target is None:
             host.unlock_unused(source.receipt)
             return None
-        start, stop = have // geometry.page_tokens, depth // geometry.page_tokens
-        copy = Copy(
-            host.tree.path_pages(node).slice(start, stop),
-            device.refs.pages(-number, start, stop),
-            (node.state,) if slots and node.state is not None else (),
-            (target.slot,) if target.slot is not None else (),
-        )
+        copy = copy_into(device, target, host.tree, node, depth)
         cut = Key(key.tokens[: depth * device.tree.token_bytes], key.namespace)
-        nbytes = (stop - start) * geometry.page_bytes + slots * geometry.state_bytes
+        geometry, slots = device.geometry, len(copy.states_to)
+        nbytes = copy.pages_to.count * geometry.page_bytes + slots * geometry.state_bytes
         return Ticket(number, LOAD, copy, nbytes, cut, depth, source, target)
 
     def finish(self, ticket: Ticket, error: str | None) -> None:

@@ -15,12 +15,11 @@ from collections import deque
 from enum import Enum, auto
 
 from cachepawl.cache import HybridPrefixCache
-from cachepawl.errors import OutOfPages
 from cachepawl.offload.copies import Copies
 from cachepawl.offload.demand import Demand
 from cachepawl.offload.options import TierCounters, TierOptions
-from cachepawl.offload.tickets import LOAD, WRITE, Source, Target, Ticket, Tickets
-from cachepawl.offload.transfers import Copy
+from cachepawl.offload.targets import close_target, copy_into, open_target
+from cachepawl.offload.tickets import LOAD, WRITE, Source, Ticket, Tickets
 from cachepawl.policy.base import Victim
 from cachepawl.tree import Lock, Match, Node
 from cachepawl.types import Key
@@ -193,27 +192,11 @@ class WriteBacks:
     ) -> Ticket | None:
         """Room on the host for what is missing there; None if there is none."""
         number = self.tickets.number()
-        target = self._target(number, node, there)
+        target = open_target(self.host, number, there.deepest, there.kv_len, node.end)
         if target is None:
             return None
-        page = self.device.geometry.page_tokens
-        start, stop = there.kv_len // page, node.end // page
-        copy = Copy(
-            self.device.tree.path_pages(node).slice(start, stop),
-            self.host.refs.pages(number, start, stop),
-            (node.state,) if node.state is not None else (),
-            (target.slot,) if target.slot is not None else (),
-        )
+        copy = copy_into(self.host, target, self.device.tree, node, node.end)
         return Ticket(number, WRITE, copy, nbytes, key, node.end, Source(node, receipt), target)
-
-    def _target(self, row: int, node: Node, there: Match) -> Target | None:
-        host = self.host
-        slots = 1 if host.tree.has_states else 0
-        receipt = host.lock_path(there.deepest)
-        if not host.fits(node.end - there.kv_len, slots):
-            host.unlock_unused(receipt)
-            return None
-        return open_target(host, row, there.deepest, there.kv_len, node.end, receipt)
 
     def finish(self, ticket: Ticket, error: str | None) -> None:
         """The transfer has ended: publish the copy, or give its place back."""
@@ -244,41 +227,3 @@ class WriteBacks:
 def _stamp(victim: Victim) -> int:
     """When it was last used."""
     return victim.node.kv_stamp if victim.kind == "kv" else victim.node.state_stamp
-
-
-def open_target(
-    cache: HybridPrefixCache, row: int, node: Node, start: int, stop: int, receipt: Lock
-) -> Target | None:
-    """Room for the KV of `[start, stop)` behind a locked path, and for a state.
-
-    None, and the receipt is spent, if there is none after all.
-    """
-    slots: tuple[int, ...] = ()
-    opened = False
-    try:
-        slots = cache.take_states(1 if cache.tree.has_states else 0)
-        cache.open_row(row, node, start)
-        opened = True
-        cache.allocate(row, stop)
-    except OutOfPages:
-        cache.free_states(slots)
-        if opened:
-            cache.close_row(row)
-        cache.unlock_unused(receipt)
-        return None
-    return Target(row, start, receipt, slots[0] if slots else None)
-
-
-def close_target(cache: HybridPrefixCache, ticket: Ticket, error: str | None) -> Node | None:
-    """Publish what has arrived and return its node; with an error, give all back."""
-    row, start, receipt, slot = ticket.target
-    node, taken = None, False
-    if error is None:
-        node, _, taken = cache.publish(row, ticket.key, ticket.depth, slot)
-    else:
-        cache.release(row, start, ticket.depth)
-    if slot is not None and not taken:
-        cache.free_states((slot,))
-    cache.unlock_unused(receipt)
-    cache.close_row(row)
-    return node
