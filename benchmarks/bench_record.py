@@ -25,7 +25,8 @@ from typing import Any
 from rich.console import Console
 
 from benchmarks.machine import describe_machine
-from benchmarks.run import set_up_process, write_json
+from benchmarks.process import set_up_process
+from benchmarks.run import write_json
 
 PAGES = (1, 16, 64)
 SUFFIXES = ("", ".gz", ".zst")

@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import argparse
 import json
-import logging
-import os
 import sys
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+
+from benchmarks.process import set_up_process
 
 PAGES = (1, 16, 64)
 QUICK_PAGES = (64,)
@@ -31,15 +30,6 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--out", type=Path, default=Path("build/bench"), help="folder for the JSON")
     return parser.parse_args(argv)
-
-
-def set_up_process() -> None:
-    """One thread, no GPU, no chatter; before torch and SGLang are imported."""
-    os.environ["OMP_NUM_THREADS"] = "1"
-    os.environ["CUDA_VISIBLE_DEVICES"] = ""
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    warnings.filterwarnings("ignore")
-    logging.disable(logging.WARNING)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

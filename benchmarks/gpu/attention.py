@@ -7,6 +7,7 @@ prefill of a few tokens after a long prefix: what a hit leaves to compute.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 
@@ -109,6 +110,17 @@ def _fresh(bench: Bench) -> int:
     return 64 if bench.device.type == "cuda" else 4
 
 
+def _over_pages(wrapper: Any, q: torch.Tensor) -> Attend:
+    """A planned wrapper of FlashInfer's, which takes K and V page by page."""
+
+    def attend(k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+        paged = tuple(part.unflatten(0, (-1, PAGE_TOKENS)) for part in (k, v))
+        result: torch.Tensor = wrapper.run(q, paged)
+        return result
+
+    return attend
+
+
 def _flashinfer_prefill(bench: Bench, q: torch.Tensor, batch: int, tokens: int) -> Attend | None:
     if bench.device.type != "cuda":
         return None
@@ -128,12 +140,7 @@ def _flashinfer_prefill(bench: Bench, q: torch.Tensor, batch: int, tokens: int) 
         QUERIES, HEADS, DIM, PAGE_TOKENS, causal=True, q_data_type=q.dtype, kv_data_type=q.dtype,
     )  # fmt: skip
 
-    def attend(k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
-        paged = tuple(part.unflatten(0, (-1, PAGE_TOKENS)) for part in (k, v))
-        result: torch.Tensor = wrapper.run(new, paged)
-        return result
-
-    return attend
+    return _over_pages(wrapper, new)
 
 
 def _flashinfer(bench: Bench, q: torch.Tensor, batch: int, tokens: int) -> Attend | None:
@@ -153,9 +160,4 @@ def _flashinfer(bench: Bench, q: torch.Tensor, batch: int, tokens: int) -> Atten
         QUERIES, HEADS, DIM, PAGE_TOKENS, q_data_type=q.dtype, kv_data_type=q.dtype,
     )  # fmt: skip
 
-    def attend(k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
-        paged = tuple(part.unflatten(0, (-1, PAGE_TOKENS)) for part in (k, v))
-        result: torch.Tensor = wrapper.run(q, paged)
-        return result
-
-    return attend
+    return _over_pages(wrapper, q)

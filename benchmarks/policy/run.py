@@ -9,12 +9,9 @@ from __future__ import annotations
 
 import argparse
 import json
-import logging
 import multiprocessing
-import os
 import sys
 import time
-import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from itertools import islice
@@ -41,6 +38,7 @@ from benchmarks.policy.inputs import (
 )
 from benchmarks.policy.store import Store, key_of
 from benchmarks.policy.targets import Row, failed, targets
+from benchmarks.process import set_up_process
 from cachepawl.errors import CachepawlError
 from cachepawl.offline.render import to_html, to_markdown
 from cachepawl.policy import POLICIES
@@ -228,15 +226,6 @@ def _row(cell: Cell, played: Played) -> Row:
         "refused_requests": played.refused,
         **played.notes,
     }
-
-
-def set_up_process() -> None:
-    """One thread, no GPU, no chatter; before torch and SGLang are imported."""
-    os.environ["OMP_NUM_THREADS"] = "1"
-    os.environ["CUDA_VISIBLE_DEVICES"] = ""
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    warnings.filterwarnings("ignore")
-    logging.disable(logging.WARNING)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
