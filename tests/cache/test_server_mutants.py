@@ -295,17 +295,7 @@ def mutants() -> list[type[Broken]]:
             and issubclass(value, Broken) and value is not Broken]  # fmt: skip
 
 
-RARE = ("OnlyOwnPagesAreReported", "MovedNodesAreForgotten", "OwnersOfMovedNodesAreForgotten")
-"""Seen only where locked pages are moved, which few short runs come to: by more runs."""
-
-
-@pytest.mark.parametrize(
-    "mutant",
-    [
-        pytest.param(m, marks=pytest.mark.stress if getattr(m, "__name__", "") in RARE else ())
-        for m in mutants()
-    ],
-)
+@pytest.mark.parametrize("mutant", mutants())
 def test_is_noticed(
     server_machine: type, mutant: type[Broken], must_fail: Callable[..., None]
 ) -> None:

@@ -70,7 +70,8 @@ def tiered(base: type, writing: str, tier_type: type[HostTier] = HostTier) -> ty
 
         def cache_type(self, geometry: Any, **options: Any) -> HybridPrefixCache:
             cache = Told(geometry, **options)
-            dice = Random(f"{geometry.num_frames} {geometry.pages_per_frame} {options}")
+            sizes = {name: value for name, value in options.items() if name != "policy"}
+            dice = Random(f"{geometry.num_frames} {geometry.pages_per_frame} {sizes}")
             self.there = Simple()
             self.moving = Moving(lambda: self.memory, self.there, geometry.page_tokens)
             frames = dice.choice([2, 3, 5, 8, 12, 20])
