@@ -92,7 +92,7 @@ class Options(BaseModel):
         if self.policy_history is None:
             return self
         flag = f"--cachepawl-policy-history {self.policy_history}"
-        if self.policy != "joint":
+        if not self.learns:
             raise ConfigError(f"{flag}: policy {self.policy} learns nothing; use joint, or drop it")
         if self.trace is not None:
             raise ConfigError(
@@ -100,6 +100,11 @@ class Options(BaseModel):
                 f"not be run again; drop this or --cachepawl-trace"
             )
         return self
+
+    @property
+    def learns(self) -> bool:
+        """Whether the policy wants to hear of requests, and when they came."""
+        return self.policy == "joint"
 
     @property
     def device_bytes(self) -> int | None:

@@ -178,7 +178,7 @@ class CachepawlPrefixCache(BasePrefixCache):
             return self.cache.tree.explain(key, found.device, limit)
         return self.host.tier.explain(key, found, limit)
 
-    def key_of(self, req: Any) -> tuple[Key, int] | None:
+    def awaited(self, req: Any) -> tuple[Key, int] | None:
         """What a waiting request will be matched by, and to what depth; None if by nothing."""
         if req.positional_embed_overrides is not None or req.rid == self._drop_prefix_of:
             return None

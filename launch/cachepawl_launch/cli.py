@@ -133,9 +133,6 @@ def _launch(ours: argparse.Namespace, theirs: list[str]) -> int:
     refuse_flags(view, BACKEND)  # as resolved
     if options.map:
         map_route.refuse_processes(view)
-    if options.message_marks:
-        options = options.model_copy(update={"turn_opening": opening_of(view)})
-        os.environ[ENVIRONMENT] = options.model_dump_json()
     for line in notices(view, flag_names(theirs)):
         console.print(f"cachepawl: {line}")
     if not ours.cachepawl_dry_run:
@@ -149,6 +146,9 @@ def _launch(ours: argparse.Namespace, theirs: list[str]) -> int:
         console.print(f"cachepawl: {host}")
     if ours.cachepawl_dry_run:
         return 0
+    if options.message_marks:
+        options = options.model_copy(update={"turn_opening": opening_of(view)})
+        os.environ[ENVIRONMENT] = options.model_dump_json()
     if options.map:
         map_route.add()
     return _run(server_args)

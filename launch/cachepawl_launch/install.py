@@ -53,15 +53,19 @@ PATCHED = (
     internal_state.TARGET,
     beam_search.TARGET,
     answer_grid.TARGET,
-    arrival.SENT,
-    arrival.RECEIVED,
 )
+"""Always; more where an option asks for it."""
+
+
+def targets(options: Options) -> tuple[str, ...]:
+    """What is patched for these options."""
+    more = arrival.TARGETS if options.learns else ()
+    return PATCHED + more + (host_tier.TARGETS if options.host_gb is not None else ())
 
 
 def check_applied(options: Options) -> None:
     """ConfigError unless SGLang applied every patch; it only logs one that fails."""
-    wanted = PATCHED + (host_tier.TARGETS if options.host_gb is not None else ())
-    missing = [target for target in wanted if target not in HookRegistry._patched]
+    missing = [target for target in targets(options) if target not in HookRegistry._patched]
     if missing:
         raise ConfigError(f"SGLang did not apply the patch of {missing[0]}; see its log above")
 
@@ -77,7 +81,8 @@ def install(options: Options) -> Assembly:
     internal_state.install(assembly.describe, assembly.draw_map)
     beam_search.install()
     answer_grid.install(options.answer_interval)
-    arrival.install()
+    if options.learns:
+        arrival.install()
     if options.host_gb is not None:
         host_tier.install(assembly.host_steps)
 

@@ -62,7 +62,9 @@ class ArenaPrefillBudget(PrefillBudget):
         if chunk_limit is None:
             return True, None
         if self.ceil_paged_tokens(extend_input_len) > chunk_limit:
-            return NOT_IN_THIS_PASS if self.unfinished else (True, self._first_cut(chunk_limit))
+            if self.unfinished:
+                return NOT_IN_THIS_PASS
+            return True, int(self.tree_cache.first_cut(self._cut(chunk_limit)))
         stop = None if self.started else self.tree_cache.chunk_stop()
         if stop is None:
             return True, chunk_limit
@@ -78,10 +80,6 @@ class ArenaPrefillBudget(PrefillBudget):
         way = self.cache.make_way(tokens, states)
         self.evacuated = way is not Admission.CLOSED
         return way
-
-    def _first_cut(self, room: int) -> int:
-        chunk = self._cut(room)
-        return int(self.tree_cache.first_cut(chunk))
 
     def _cut(self, room: int) -> int:
         """Tokens of a chunk that does not end its prompt; less than a grid step if need be."""

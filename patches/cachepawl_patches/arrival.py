@@ -14,6 +14,7 @@ from sglang.srt.plugins.hook_registry import HookRegistry, HookType
 _STATS = "sglang.srt.observability.req_time_stats.ReqTimeStatsBase"
 SENT = f"{_STATS}.__getstate__"
 RECEIVED = f"{_STATS}.new_from_obj"
+TARGETS = (SENT, RECEIVED)
 FIELD = "cachepawl_arrived"
 """Milliseconds since 1970, by the clock of the process that first sent the request on."""
 

@@ -138,5 +138,7 @@ def test_policies_and_histories_that_do_not_fit(values: dict[str, str], says: st
 
 
 def test_every_policy_can_be_chosen() -> None:
-    for name in POLICIES:
-        assert make_options(policy=name).policy == name
+    for name, make in POLICIES.items():
+        options = make_options(policy=name)
+        assert options.policy == name
+        assert options.learns == make().learns

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 
@@ -35,9 +36,9 @@ def test_not_wanted_nothing_is_touched() -> None:
     assert done.stdout.split() == ["0", "False", "False"], done.stderr
 
 
-@pytest.mark.parametrize("host_gb", [None, "1"])
-def test_wanted_every_patch_is_applied(host_gb: str | None) -> None:
-    options = Options(host_gb=host_gb)
+@pytest.mark.parametrize("more", [{}, {"host_gb": "1", "policy": "joint"}])
+def test_wanted_every_patch_is_applied(more: dict[str, Any]) -> None:
+    options = Options(**more)
     check = LOOK + (
         "from cachepawl.config import options_from_environment as options\n"
         "from cachepawl_launch.install import check_applied; check_applied(options())"

@@ -51,7 +51,7 @@ class Loader:
 
     def _load(self, req: Any) -> bool:
         """Begin what the host can add.  False when the device has no room for it."""
-        looked = self._cache.key_of(req)
+        looked = self._cache.awaited(req)
         if looked is None:
             return True
         found = self._tier.match(*looked)

@@ -67,7 +67,7 @@ class Rig:
             self.moving,
             WRITE_POLICIES["write_through"](),
         )
-        self.loader = Loader(self.tier, SimpleNamespace(key_of=key_of))  # type: ignore[arg-type]
+        self.loader = Loader(self.tier, SimpleNamespace(awaited=key_of))  # type: ignore[arg-type]
         for row, name in enumerate("abcd"):
             self._publish(row, name)
         self.cache.evict_tokens(10**6)
