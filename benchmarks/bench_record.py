@@ -220,7 +220,6 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="page 64 and few calls")
     parser.add_argument("--out", type=Path, default=Path("build/bench"))
     options = parser.parse_args()
-    set_up_process()
     from benchmarks import tables
     from benchmarks.workload import FULL, QUICK
 
@@ -240,4 +239,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
+    set_up_process()
     sys.exit(main())

@@ -34,7 +34,6 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def main(argv: Sequence[str] | None = None) -> int:
     options = parse_arguments(argv)
-    set_up_process()
     # Only now: torch reads the environment when it is imported.
     from benchmarks import bench_alloc, bench_scale, bench_tree, tables
     from benchmarks.machine import describe_machine
@@ -85,4 +84,5 @@ def write_json(path: Path, value: Any) -> None:
 
 
 if __name__ == "__main__":
+    set_up_process()
     sys.exit(main())

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
@@ -34,6 +35,13 @@ MUTANT = settings(
 
 Hypothesis draws constants from whatever modules are loaded, so which run is the first to notice
 depends on the tests beside it.  Only a mutant that nobody notices costs them all."""
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_left_behind() -> Iterator[None]:
+    """A test that switches logging off for the process would blind those that come after it."""
+    yield
+    assert logging.root.manager.disable == logging.NOTSET, "the test left logging switched off"
 
 
 @pytest.fixture

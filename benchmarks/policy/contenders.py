@@ -162,7 +162,7 @@ class SglangRules(Scenario):
     @property
     def way(self) -> Way:  # type: ignore[override]
         """As SGLang keeps states."""
-        made = Tracked(self.grid)
+        made = Tracked(self.grid, self.page)
         made.plan = SnapshotPlan(self.grid, enabled=False)
         return made
 

@@ -230,7 +230,6 @@ def _row(cell: Cell, played: Played) -> Row:
 
 def main(argv: Sequence[str] | None = None) -> int:
     options = parse_arguments(argv)
-    set_up_process()
     try:
         return _run(options)
     except CachepawlError as error:
@@ -277,4 +276,5 @@ def _run(options: argparse.Namespace) -> int:
 
 
 if __name__ == "__main__":
+    set_up_process()
     sys.exit(main())
