@@ -21,6 +21,7 @@ from cachepawl.policy.lru import LRU
 from cachepawl.pool.frames import UNLIMITED, FrameAllocator
 from cachepawl.pool.geometry import Geometry
 from cachepawl.pool.references import PageReferences
+from cachepawl.stores import CheckpointStore, make_store
 from cachepawl.tree import Lock, Match, Node, RadixTree
 from cachepawl.tree.ghosts import GHOST_TOKENS
 from cachepawl.types import Key, Runs
@@ -73,8 +74,16 @@ class HybridPrefixCache:
             has_states=geometry.state is not None,
             ghost_tokens=ghost_tokens,
         )
+        self.store, self.checkpoints = make_store(
+            self.frames, self.tree, geometry.checkpoints_per_frame
+        )
+        """Where the tree's states lie; `checkpoints` is the same if they are compressed."""
         frame = geometry.frame_bytes
-        policy.serve(self.tree, frame / (geometry.pages_per_frame * geometry.page_tokens), frame)
+        policy.serve(
+            self.tree,
+            frame / (geometry.pages_per_frame * geometry.page_tokens),
+            frame / max(1, geometry.checkpoints_per_frame),
+        )
         self.counters = CacheCounters()
         self.row_states = 0
         self.carry: Carry = nothing_to_carry
@@ -123,7 +132,7 @@ class HybridPrefixCache:
         Counts whole frames, so a True can be acted upon.
         """
         pages = self.geometry.pages_of(tokens)
-        return self.frames.fits(pages, states, self.tree.state_evictable)
+        return self.frames.fits(pages, states, self.store.evictable_frames())
 
     def make_way(self, tokens: int, states: int) -> Admission:
         """Move pinned pages together until `fits` holds, if it can hold; one burst a call.
@@ -138,7 +147,7 @@ class HybridPrefixCache:
         """
         if self.fits(tokens, states):
             return Admission.OPEN
-        pages, evictable = self.geometry.pages_of(tokens), self.tree.state_evictable
+        pages, evictable = self.geometry.pages_of(tokens), self.store.evictable_frames()
         if not self.frames.fits_packed(pages, states, evictable):
             return Admission.CLOSED
         evacuator = Evacuator(self.tree, self.refs, self._evict_pages, MAX_RESERVE, self.carry)
@@ -156,7 +165,7 @@ class HybridPrefixCache:
 
     def obtainable_tokens(self) -> int:
         """Tokens of KV that could be had now, by eviction if need be."""
-        pages = self.frames.obtainable_pages(self.tree.state_evictable)
+        pages = self.frames.obtainable_pages(self.store.evictable_frames())
         return pages * self.geometry.page_tokens
 
     def room_for_one_request(self) -> int:
@@ -182,10 +191,12 @@ class HybridPrefixCache:
         """
         _require_budget(pages, "pages")
         frames = self.frames
-        if frames.obtainable_pages(self.tree.state_evictable) < pages:
+        if frames.obtainable_pages(self.store.evictable_frames()) < pages:
             return False
         while frames.available_pages < pages:
             capped = frames.page_cap - frames.kv_pages < pages
+            if not capped and self.store.pack():
+                continue
             if not self._evict_next("kv" if capped else None):
                 return False
         return True
@@ -197,9 +208,11 @@ class HybridPrefixCache:
         """
         _require_budget(states, "states")
         frames = self.frames
-        if not frames.fits(0, states, self.tree.state_evictable):
+        if not frames.fits(0, states, self.store.evictable_frames()):
             return False
         while frames.available_states < states:
+            if self.store.pack():
+                continue
             # Only a state frees a frame when every KV frame has a pinned page.
             useless_kv = frames.kv_frames == frames.pinned_frames
             capped = frames.state_cap - frames.states < states
@@ -241,7 +254,7 @@ class HybridPrefixCache:
         self.policy.leaving(self.tree, victim)
         freed = evict(self.tree, victim, by)
         self.refs.evicted(freed.pages)
-        self.frames.free_states(freed.states)
+        self.store.free(freed.states)
         self.counters.evicted_tokens += freed.pages.count * self.geometry.page_tokens
         self.counters.evicted_states += len(freed.states)
 
@@ -324,7 +337,8 @@ class HybridPrefixCache:
         if state is not None:
             self.counters.states_published += done.state_taken
             self.counters.states_declined += not done.state_taken
-            self.row_states -= done.state_taken
+            if done.state_taken:
+                self.row_states -= self.store.took(state, done.node)
         return Published(done.node, replaced, done.state_taken)
 
     def note_locked_out(self, key: Key, depth: int) -> None:
@@ -371,6 +385,38 @@ class HybridPrefixCache:
         self.frames.free_states(slots)
         self.row_states -= len(slots)
 
+    # -- checkpoints: states that are kept compressed ----------------------------------
+
+    def try_checkpoint(self) -> int | None:
+        """A checkpoint to publish a compressed state in, by eviction if need be.
+
+        None, and as little evicted as that takes, on a shortage.  It is the caller's until it
+        is published, or given back with `drop_checkpoint`.
+        """
+        store = self._compressed()
+        got = store.take()
+        while got is None and self._evict_for_checkpoint():
+            got = store.take()
+        return got
+
+    def _evict_for_checkpoint(self) -> bool:
+        """One step towards an open place or an empty frame; False where there is no way."""
+        frames, tree = self.frames, self.tree
+        if not (tree.state_evictable or frames.fits(0, 1, self.store.evictable_frames())):
+            return False
+        useless_kv = frames.kv_frames == frames.pinned_frames
+        capped = frames.state_cap <= frames.states
+        return self._evict_next("state" if capped or useless_kv else None)
+
+    def drop_checkpoint(self, checkpoint: int) -> None:
+        """The caller gives back a checkpoint that the tree did not take."""
+        self._compressed().drop(checkpoint)
+
+    def _compressed(self) -> CheckpointStore:
+        if self.checkpoints is None:
+            raise ArgumentError("states are kept as they are here: there are no checkpoints")
+        return self.checkpoints
+
     # -- the whole -------------------------------------------------------------------
 
     def reset(self) -> None:
@@ -383,6 +429,7 @@ class HybridPrefixCache:
         self.tree.reset()
         self.policy.emptied(self.tree)
         self.refs.clear()
+        self.store.clear()
         self.row_states = 0
 
     def check(self, level: int) -> None:
@@ -395,6 +442,7 @@ class HybridPrefixCache:
         if level >= 2:
             wrong += self.refs.violations([node.pages for node in self.tree.walk()])
             wrong += self._pin_violations()
+            wrong += self.store.violations()
             wrong += self.policy.violations(self.tree)
         if wrong:
             raise InvariantError("\n".join([*wrong, str(self.stats()), self.tree.render()]))
@@ -406,10 +454,7 @@ class HybridPrefixCache:
                 tree.full_evictable + tree.full_protected,
                 self.refs.tree_pages * page,
             ),
-            "I6 states: evictable + protected + requests'": (
-                tree.state_evictable + tree.state_protected + self.row_states,
-                frames.states,
-            ),
+            **self.store.pairs(self.row_states),
             "I1 pinned pages": (
                 frames.pinned_pages,
                 self.refs.row_pages + tree.full_protected // page,
@@ -456,7 +501,7 @@ class HybridPrefixCache:
         }
         moved = {"evacuated_bytes": counters.evacuated_pages * self.geometry.page_bytes}
         totals = {k: v for k, v in vars(counters).items() if isinstance(v, int)}
-        return sizes | moved | totals | vars(frames.counters)
+        return sizes | moved | totals | vars(frames.counters) | self.store.stats()
 
     def _shortage(self, need: int, what: str, have: int) -> str:
         tree, page = self.tree, self.geometry.page_tokens

@@ -45,6 +45,8 @@ class Options(BaseModel):
     """A name of `cachepawl.policy.POLICIES`."""
     policy_history: str | None = None
     """Where a policy that learns keeps what it learned, from one start to the next."""
+    checkpoint_dtype: Literal["auto", "int8", "fp8"] = "auto"
+    """How states kept for reuse are stored: as they are, or compressed."""
     check_level: Literal[0, 1, 2] = 0
     """0 no checks, 1 counters at every step, 2 everything at every step."""
     split_prefill: bool = True

@@ -77,6 +77,13 @@ COUNT = click.IntRange(min=1)
     show_default=True,
     help="Whether answers leave the cache when a request ends, or stay as unknown tokens.",
 )
+@click.option(
+    "--checkpoint-dtype",
+    default="auto",
+    show_default=True,
+    help="How states kept for reuse are stored: auto (as they are), int8, fp8; several with "
+    "commas between.",
+)
 @click.option("--tp", type=COUNT, default=1, show_default=True, help="Tensor-parallel ranks.")
 @click.option(
     "--trace-format",

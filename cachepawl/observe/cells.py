@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from cachepawl.cache import HybridPrefixCache
-from cachepawl.pool.frames import FREE, KV, STATE
+from cachepawl.pool.frames import CHECKPOINTS, FREE, KV, STATE
 from cachepawl.tree import Node
 
 KINDS = (
@@ -16,7 +16,7 @@ KINDS = (
     "states_evictable",
     "states_locked",
     "states_requests",
-    "padding",  # what a state leaves of its frame
+    "padding",  # what states leave of their frames, open places of compressed ones included
     "free",
     "sink",  # frame 0, written by rows without a request
 )
@@ -35,6 +35,7 @@ def draw_cells(cache: HybridPrefixCache, nodes: Sequence[Node], most: int) -> li
     frame_bytes, state_bytes = geometry.frame_bytes, geometry.state_bytes
     pages = _tree_pages(nodes, frames.num_frames, full)
     locked_state = {n.state: n.state_lock > 0 for n in nodes if n.state is not None}
+    kept = _Kept(cache, locked_state)
     each = frames_each(frames.num_frames, most)
     cells = [[0] * len(KINDS) for _ in range(-(-frames.num_frames // each))]
     for frame, kind in enumerate(frames.kind):
@@ -47,12 +48,36 @@ def draw_cells(cache: HybridPrefixCache, nodes: Sequence[Node], most: int) -> li
             cell[2] += (used - evictable - locked) * page_bytes
             cell[3] += (full - used) * page_bytes
         elif kind == STATE:
-            locked_by_tree = locked_state.get(frame)
+            locked_by_tree = kept.whole(frame)
             cell[6 if locked_by_tree is None else 4 + locked_by_tree] += state_bytes
             cell[7] += frame_bytes - state_bytes
+        elif kind == CHECKPOINTS:
+            kept.draw(frame, cell)
         else:
             cell[8 if kind == FREE else 9] += frame_bytes
     return cells
+
+
+class _Kept:
+    """Which frames of states the tree's are: whole slots, or several checkpoints each."""
+
+    def __init__(self, cache: HybridPrefixCache, locked: dict[int, bool]) -> None:
+        self._locked = locked
+        self._slots = None if cache.checkpoints is None else cache.checkpoints.slots
+        self._bytes, self._frame_bytes = cache.geometry.kept_bytes, cache.geometry.frame_bytes
+
+    def whole(self, frame: int) -> bool | None:
+        """Whether the state in a frame of its own is locked; None for a request's."""
+        return self._locked.get(frame) if self._slots is None else None
+
+    def draw(self, frame: int, cell: list[int]) -> None:
+        """A frame of checkpoints; those not published yet are a request's."""
+        assert self._slots is not None
+        inside = self._slots.in_frame(frame)
+        for one in inside:
+            locked = self._locked.get(one)
+            cell[6 if locked is None else 4 + locked] += self._bytes
+        cell[7] += self._frame_bytes - len(inside) * self._bytes
 
 
 def frames_each(frames: int, most: int) -> int:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from cachepawl.pool.frames import FREE, KV, SINK, STATE, FrameAllocator
+from cachepawl.pool.frames import CHECKPOINTS, FREE, KV, SINK, STATE, FrameAllocator
 
 WIDTH = 64
-LEGEND = "S state   # full of KV   1-9 tenths of KV   . free   - padding sink"
-_FIXED = {SINK: "-", FREE: ".", STATE: "S"}
+LEGEND = "S state   C compressed states   # full of KV   1-9 tenths of KV   . free   - padding sink"
+_FIXED = {SINK: "-", FREE: ".", STATE: "S", CHECKPOINTS: "C"}
 
 
 def draw_frames(frames: FrameAllocator, most: int) -> str:

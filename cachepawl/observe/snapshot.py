@@ -42,6 +42,7 @@ def snapshot(
     nodes = list(tree.walk())
     cells = draw_cells(cache, nodes, most_cells)
     sizes = {"page_bytes": geometry.page_bytes, "state_bytes": geometry.state_bytes}
+    kept = {"state_bytes": geometry.kept_bytes}
     return {
         "format": FORMAT,
         "version": VERSION,
@@ -50,12 +51,13 @@ def snapshot(
             "frame_bytes": geometry.frame_bytes,
             "page_tokens": geometry.page_tokens,
             **sizes,
+            **({} if cache.checkpoints is None else {"kept_bytes": geometry.kept_bytes}),
         },
         "requests": len(cache.refs.rows),
         "bytes": dict(zip(KINDS, map(sum, zip(*cells, strict=True)), strict=True)),
         "tree": {
             "nodes": len(nodes),
-            "entries": outline(tree, nodes, most_nodes, **sizes),
+            "entries": outline(tree, nodes, most_nodes, **(sizes | kept)),
         },
         "cells": {
             "frames_each": frames_each(geometry.num_frames, most_cells),

@@ -50,6 +50,14 @@ class Capacity(NamedTuple):
                 ),
                 ("states of a request", f"{self.states_per_request}"),
             ]
+        if g.checkpoint_dtype is not None:
+            out.append(
+                (
+                    "a state kept for reuse",
+                    f"{_size(g.kept_bytes)} in {g.checkpoint_dtype}, {g.checkpoints_per_frame} "
+                    f"a frame",
+                )
+            )
         out += [
             ("frames", self._frames()),
             ("longest request", f"{self.tokens_of_one():,} tokens"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cachepawl.pool.frame_table import FREE, KV, STATE, FrameTable
+from cachepawl.pool.frame_table import CHECKPOINTS, FREE, KV, STATE, FrameTable
 
 
 def frame_violations(frames: FrameTable) -> list[str]:
@@ -17,7 +17,10 @@ def frame_violations(frames: FrameTable) -> list[str]:
             len(frames._free) + frames.kv_frames + frames.states,
         ),
         "KV frames": (frames.kv_frames, len(kv)),
-        "states": (frames.states, frames.kind.count(STATE)),
+        "states": (
+            frames.states,
+            frames.kind.count(STATE) + frames.kind.count(CHECKPOINTS),
+        ),
         "free frames": (
             list(frames._free),
             [f for f in range(frames.num_frames) if frames.kind[f] == FREE],

@@ -9,8 +9,8 @@ from sortedcontainers import SortedList
 from cachepawl.pool.bits import ones
 from cachepawl.pool.counters import FrameCounters
 
-FREE, SINK, KV, STATE = range(4)
-KIND_NAMES = ("free", "sink", "kv", "state")
+FREE, SINK, KV, STATE, CHECKPOINTS = range(5)
+KIND_NAMES = ("free", "sink", "kv", "state", "checkpoints")
 SCAN = 8
 """Partly filled frames looked at for a run before a free frame is taken."""
 UNLIMITED = 1 << 62
@@ -58,7 +58,7 @@ class FrameTable:
         self._still: dict[int, int] = {}  # frame -> its pages that a transfer reads or writes
         self.kv_pages = 0
         self.kv_frames = 0
-        self.states = 0
+        self.states = 0  # frames of states, one whole each or several compressed
         self.pinned_pages = 0
         self.pinned_frames = 0
         self._held_pages = 0
@@ -74,7 +74,7 @@ class FrameTable:
             self.kv_frames += 1
             if self.kv_frames > self.counters.peak_kv_frames:
                 self.counters.peak_kv_frames = self.kv_frames
-            if last == STATE:
+            if last >= STATE:
                 self.counters.state_to_kv += 1
                 self.turned_to_kv.append(frame)
         elif last == KV:

@@ -21,10 +21,29 @@ from __future__ import annotations
 
 from cachepawl.errors import DoubleFree
 from cachepawl.pool.frame_checks import frame_violations
-from cachepawl.pool.frame_table import FREE, KIND_NAMES, KV, SCAN, SINK, STATE, UNLIMITED
+from cachepawl.pool.frame_table import (
+    CHECKPOINTS,
+    FREE,
+    KIND_NAMES,
+    KV,
+    SCAN,
+    SINK,
+    STATE,
+    UNLIMITED,
+)
 from cachepawl.pool.movable_pages import MovablePages
 
-__all__ = ["FREE", "KIND_NAMES", "KV", "SCAN", "SINK", "STATE", "UNLIMITED", "FrameAllocator"]
+__all__ = [
+    "CHECKPOINTS",
+    "FREE",
+    "KIND_NAMES",
+    "KV",
+    "SCAN",
+    "SINK",
+    "STATE",
+    "UNLIMITED",
+    "FrameAllocator",
+]
 
 
 class FrameAllocator(MovablePages):
@@ -32,7 +51,7 @@ class FrameAllocator(MovablePages):
 
     Page id = frame * pages_per_frame + index; a state slot is its frame's number.
     Frame 0 is the sink and is never handed out.  `page_cap` and `state_cap` limit
-    how much of either kind may be in use at once.
+    how much of either kind may be in use at once; the latter counts frames.
     """
 
     def alloc_states(self, count: int) -> tuple[int, ...] | None:
@@ -54,6 +73,21 @@ class FrameAllocator(MovablePages):
         for slot in slots:
             self.states -= 1
             self._release(slot)
+
+    def take_frame(self) -> int | None:
+        """A whole frame for compressed states, the highest; None on a shortage."""
+        if self.available_states < 1:
+            return None
+        self.states += 1
+        self.counters.peak_states = max(self.counters.peak_states, self.states)
+        return self._take(-1, CHECKPOINTS)
+
+    def give_frame(self, frame: int) -> None:
+        """The last compressed state has left it.  DoubleFree for any other frame."""
+        if not 0 < frame < self.num_frames or self.kind[frame] != CHECKPOINTS:
+            raise DoubleFree(f"frame {frame}: holds no compressed states")
+        self.states -= 1
+        self._release(frame)
 
     def violations(self) -> list[str]:
         """Counters against the bitmaps, one line a contradiction.  Read only; walks all frames."""

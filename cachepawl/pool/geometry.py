@@ -4,6 +4,7 @@
     page   = P entries                                            P*E bytes
     state  = conv and temporal parts of every SSM layer            one slot
     frame  = the smallest multiple of a page that holds one state  S bytes
+    checkpoint = a state kept for reuse, compressed if wanted      C bytes, floor(S/C) a frame
 
 Token id t starts at byte t*E, page p at byte p*P*E, state slot s at byte s*S, so an
 id is a place: nothing translates ids at run time.  Frame 0 is the padding sink that
@@ -12,108 +13,21 @@ SGLang writes into for rows without a request.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from math import prod
+from dataclasses import dataclass, field, replace
 
 from cachepawl.errors import ConfigError
+from cachepawl.pool.checkpoint_shape import CheckpointShape
+from cachepawl.pool.shapes import ENTRY_ALIGN, PART_ALIGN, KvShape, StateShape, align
 
-PART_ALIGN = 16
-"""Bytes: 16-byte loads need every row to start at a multiple of this."""
-ENTRY_ALIGN = 32
-"""Bytes: an entry is padded to a multiple of this."""
-
-
-def align(n: int, unit: int) -> int:
-    """The smallest multiple of `unit` that is at least `n`."""
-    return -(-n // unit) * unit
-
-
-@dataclass(frozen=True)
-class KvShape:
-    """K and V of one token, laid out `[K0 | V0 | K1 | V1 | ...]` over the attention layers.
-
-    `heads` are this rank's KV heads; `itemsize` is bytes per element.
-    """
-
-    layers: int
-    heads: int
-    head_dim: int
-    v_head_dim: int
-    itemsize: int
-
-    def __post_init__(self) -> None:
-        for name, row in (("K", self.k_row), ("V", self.v_row)):
-            if row % PART_ALIGN:
-                raise ConfigError(
-                    f"a {name} row is {row} bytes ({self.heads} heads x head_dim x "
-                    f"{self.itemsize} B), not a multiple of {PART_ALIGN}; use fewer "
-                    f"tensor-parallel ranks or a wider --kv-cache-dtype"
-                )
-
-    @property
-    def k_row(self) -> int:
-        """Bytes of one layer's K."""
-        return self.heads * self.head_dim * self.itemsize
-
-    @property
-    def v_row(self) -> int:
-        """Bytes of one layer's V."""
-        return self.heads * self.v_head_dim * self.itemsize
-
-    @property
-    def entry_bytes(self) -> int:
-        """Bytes of one token over all attention layers, padding included."""
-        return align(self.layers * (self.k_row + self.v_row), ENTRY_ALIGN)
-
-    def k_offset(self, layer: int) -> int:
-        """Byte offset of a layer's K inside an entry."""
-        return layer * (self.k_row + self.v_row)
-
-    def v_offset(self, layer: int) -> int:
-        """Byte offset of a layer's V inside an entry."""
-        return self.k_offset(layer) + self.k_row
-
-
-@dataclass(frozen=True)
-class StateShape:
-    """One state: per part all SSM layers side by side, conv parts first.
-
-    `conv_shapes` are the per-layer shapes of the conv parts, `temporal_shape` that of
-    the recurrent part (this rank's share).  A part may be empty (a short convolution
-    has no recurrent part worth the name).
-    """
-
-    layers: int
-    conv_shapes: tuple[tuple[int, ...], ...]
-    conv_itemsize: int
-    temporal_shape: tuple[int, ...]
-    temporal_itemsize: int
-
-    def conv_row(self, part: int) -> int:
-        """Bytes of one layer of a conv part."""
-        return prod(self.conv_shapes[part]) * self.conv_itemsize
-
-    @property
-    def temporal_row(self) -> int:
-        """Bytes of one layer of the temporal part."""
-        return prod(self.temporal_shape) * self.temporal_itemsize
-
-    def conv_offset(self, part: int) -> int:
-        """Byte offset of a conv part inside a state."""
-        offset = 0
-        for earlier in range(part):
-            offset = align(offset + self.layers * self.conv_row(earlier), PART_ALIGN)
-        return offset
-
-    @property
-    def temporal_offset(self) -> int:
-        """Byte offset of the temporal part inside a state."""
-        return self.conv_offset(len(self.conv_shapes))
-
-    @property
-    def state_bytes(self) -> int:
-        """Bytes of one state, padding between the parts included."""
-        return align(self.temporal_offset + self.layers * self.temporal_row, PART_ALIGN)
+__all__ = [
+    "ENTRY_ALIGN",
+    "PART_ALIGN",
+    "Geometry",
+    "KvShape",
+    "StateShape",
+    "align",
+    "require_room_for_one",
+]
 
 
 @dataclass(frozen=True)
@@ -129,6 +43,8 @@ class Geometry:
     page_tokens: int
     num_frames: int = 0
     frame_pages: int = field(default=64, kw_only=True)
+    checkpoint_dtype: str | None = field(default=None, kw_only=True)
+    """How states kept for reuse are compressed (`CheckpointShape`); None keeps them as they are."""
 
     @property
     def entry_bytes(self) -> int:
@@ -142,6 +58,25 @@ class Geometry:
     def state_bytes(self) -> int:
         """Bytes of one state; 0 without SSM layers."""
         return self.state.state_bytes if self.state else 0
+
+    @property
+    def checkpoint(self) -> CheckpointShape | None:
+        """The compressed form of a state that is kept for reuse, if there is one."""
+        if self.checkpoint_dtype is None:
+            return None
+        return CheckpointShape.of(self.state, self.checkpoint_dtype)
+
+    @property
+    def checkpoints_per_frame(self) -> int:
+        """Compressed states that a frame holds; 0 where states are kept as they are."""
+        shape = self.checkpoint
+        return 0 if shape is None else shape.per_frame(self.frame_bytes)
+
+    @property
+    def kept_bytes(self) -> int:
+        """Bytes of a state that is kept for reuse: compressed, where it is."""
+        shape = self.checkpoint
+        return self.state_bytes if shape is None else shape.nbytes
 
     @property
     def frame_bytes(self) -> int:
@@ -179,8 +114,18 @@ class Geometry:
 
     def with_budget(self, budget: int) -> Geometry:
         """The same shapes over as many whole frames as `budget` bytes hold."""
-        frames = budget // self.frame_bytes
-        return Geometry(self.kv, self.state, self.page_tokens, frames, frame_pages=self.frame_pages)
+        return replace(self, num_frames=budget // self.frame_bytes)
+
+    def with_checkpoints(self, dtype: str | None) -> Geometry:
+        """The same shapes, states kept for reuse compressed to `dtype`; None or "auto": as is.
+
+        ConfigError for another dtype than int8 and fp8, and for a model that gains nothing.
+        """
+        if dtype in (None, "auto"):
+            return replace(self, checkpoint_dtype=None)
+        shape = CheckpointShape.of(self.state, str(dtype))
+        shape.require_gain(self.frame_bytes)
+        return replace(self, checkpoint_dtype=dtype)
 
     def pages_of(self, tokens: int) -> int:
         """Pages that hold `tokens` tokens."""

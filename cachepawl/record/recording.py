@@ -166,6 +166,17 @@ class RecordingCache(HybridPrefixCache):
         self._plain.free_states(slots)
         self._put(("free_states", monotonic(), tuple(slots)))
 
+    # -- checkpoints -----------------------------------------------------------------
+
+    def try_checkpoint(self) -> int | None:
+        got = self._plain.try_checkpoint()
+        self._put(("try_checkpoint", monotonic(), got))
+        return got
+
+    def drop_checkpoint(self, checkpoint: int) -> None:
+        self._plain.drop_checkpoint(checkpoint)
+        self._put(("drop_checkpoint", monotonic(), checkpoint))
+
     # -- the whole -------------------------------------------------------------------
 
     def reset(self) -> None:

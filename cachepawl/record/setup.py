@@ -9,6 +9,7 @@ from typing import Any
 from cachepawl import __version__
 from cachepawl.cache import HybridPrefixCache
 from cachepawl.pool.frames import UNLIMITED
+from cachepawl.pool.geometry import Geometry
 from cachepawl.record.verbs import FORMAT, VERSION
 
 Plain = str | int | float | bool | None
@@ -24,13 +25,21 @@ def setup_of(cache: HybridPrefixCache, serving: Mapping[str, Plain]) -> dict[str
         "format": FORMAT,
         "version": VERSION,
         "cachepawl": __version__,
-        "geometry": asdict(cache.geometry),
+        "geometry": _shape(cache.geometry),
         "states_per_request": cache.states_per_request,
         "page_cap": _limit(frames.page_cap),
         "state_cap": _limit(frames.state_cap),
         "policy": cache.policy.name,
         "serving": dict(serving),
     }
+
+
+def _shape(geometry: Geometry) -> dict[str, Any]:
+    """A dtype of checkpoints only where there is one."""
+    shape = asdict(geometry)
+    if geometry.checkpoint_dtype is None:
+        del shape["checkpoint_dtype"]
+    return shape
 
 
 def _limit(cap: int) -> int | None:

@@ -68,6 +68,8 @@ CALLS = {
     "take_states": Verb((_INT,), (Kind.MAYBE_INTS,)),
     "try_states": Verb((_INT,), (Kind.MAYBE_INTS,)),
     "free_states": Verb((Kind.INTS,)),
+    "try_checkpoint": Verb((), (_MAYBE,)),
+    "drop_checkpoint": Verb((_INT,)),
     "make_room_for_pages": Verb((_INT,), (_FLAG,)),
     "make_room_for_states": Verb((_INT,), (_FLAG,)),
     "make_way": Verb((_INT, _INT), (Kind.TEXT,)),  # tokens, states; a name of `Admission`

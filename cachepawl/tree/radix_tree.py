@@ -13,7 +13,7 @@ moves a node), never the size of the tree.
 
 from __future__ import annotations
 
-from cachepawl.errors import ArgumentError, LockError
+from cachepawl.errors import ArgumentError, LockError, OwnershipError
 from cachepawl.tree.checks import check_counters, check_everything
 from cachepawl.tree.hashes import edge_hashes
 from cachepawl.tree.locks import Lock
@@ -296,6 +296,22 @@ class RadixTree(Trie):
             self.owned_pages.claim(node.pages)
             raise
         node.pages = pages
+
+    def move_state(self, node: Node, slot: int) -> None:
+        """The state of a node lies in another slot now.  Recency and locks stay as they are.
+
+        UnknownNode for a node that is not in this tree, ArgumentError for one without a
+        state, OwnershipError for a slot that the tree owns; nothing is changed then.
+        """
+        if node.owner is not self.root:
+            refuse_stranger(node)
+        if node.state is None:
+            raise ArgumentError(f"{node!r} has no state to move")
+        if slot in self.owned_slots:
+            raise OwnershipError(f"state slot {slot} is another node's: {node!r} cannot move there")
+        self.owned_slots.discard(node.state)
+        self.owned_slots.add(slot)
+        node.state = slot
 
     # Growing
 

@@ -7,7 +7,7 @@ checks the arguments on the host, builds the kernel's table and starts it.  See 
 from cachepawl_kernels.copy.launch import copy_extents
 from cachepawl_kernels.errors import KernelArgumentError
 from cachepawl_kernels.fill.launch import poison_extents, zero_extents
-from cachepawl_kernels.fork.launch import fork_states
+from cachepawl_kernels.fork.launch import fork_states, fork_states_at
 from cachepawl_kernels.fork.layout import Format, Part, StateLayout
 from cachepawl_kernels.rows.launch import release_rows
 from cachepawl_kernels.slots.launch import copy_slots, zero_slots
@@ -26,6 +26,7 @@ __all__ = [
     "copy_extents",
     "copy_slots",
     "fork_states",
+    "fork_states_at",
     "gather",
     "poison_extents",
     "release_rows",

@@ -34,11 +34,11 @@ from cachepawl.snapshots import SnapshotPlan
 from cachepawl.tree import Lock, Miss, Node, Reason
 from cachepawl.types import Key, Runs
 from cachepawl_launch.decisions import DecisionLog
+from cachepawl_launch.handover import make_handover
 from cachepawl_launch.indices import key_of, make_key, token_ids
 from cachepawl_launch.kv_events import published
 from cachepawl_launch.lookups import Ending, Lookup, Lookups
 from cachepawl_launch.marks import Marks
-from cachepawl_launch.states import make_handover
 
 logger = logging.getLogger(__name__)
 
@@ -361,10 +361,11 @@ class CachepawlPrefixCache(BasePrefixCache):
         return self.cache.tree.full_protected
 
     def mamba_evictable_size(self) -> int:
-        return self.cache.tree.state_evictable
+        """State slots, which are frames, that eviction would free."""
+        return self.cache.store.evictable_frames()
 
     def mamba_protected_size(self) -> int:
-        return self.cache.tree.state_protected
+        return self.cache.store.frames_held() - self.cache.store.evictable_frames()
 
     evictable_size = full_evictable_size
     protected_size = full_protected_size
@@ -380,8 +381,10 @@ class CachepawlPrefixCache(BasePrefixCache):
         return self._indices(Runs.concat(node.pages for node in self.cache.tree.walk()))
 
     def all_mamba_values_flatten(self) -> torch.Tensor:
-        states = [n.state for n in self.cache.tree.walk() if n.state is not None]
-        return torch.tensor(states, dtype=torch.int64)
+        """The slots, which are frames, that hold states of the tree."""
+        states = (n.state for n in self.cache.tree.walk() if n.state is not None)
+        frames = sorted({self.cache.store.frame_of(state) for state in states})
+        return torch.tensor(frames, dtype=torch.int64)
 
     # -- checks and looking ---------------------------------------------------------------
 

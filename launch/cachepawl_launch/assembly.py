@@ -22,6 +22,8 @@ from cachepawl.policy import POLICIES
 from cachepawl.pool.arena import Arena
 from cachepawl_launch import map_order
 from cachepawl_launch.adapter import CachepawlPrefixCache
+from cachepawl_launch.checkpoints import CheckpointCopies
+from cachepawl_launch.compressed_states import CompressedRowPool
 from cachepawl_launch.decisions import DecisionLog
 from cachepawl_launch.evacuation import PageMover
 from cachepawl_launch.host.agreement import agreement
@@ -49,6 +51,8 @@ class Assembly:
         self.sizer = ArenaSizer(options)
         self.arena: Arena | None = None
         self.cache: HybridPrefixCache | None = None
+        self.copies: CheckpointCopies | None = None
+        """Copies of compressed states that are not made yet; None where states are not."""
         self.mover: PageMover | None = None
         self.tree_cache: CachepawlPrefixCache | None = None
         self.recorder: Recorder | None = None
@@ -89,7 +93,7 @@ class Assembly:
                 raise refuse("--cachepawl-poison-freed writes beside running kernels: CPU only")
             self.cache.frames.on_release = self.arena.poison_frame
         hybrid_rows = functools.partial(
-            ArenaHybridRowPool,
+            self._hybrid_row_pool(),
             cache=self.cache,
             arena=self.arena,
             corrupt_copies=self.options.corrupt_restored_state,
@@ -102,6 +106,21 @@ class Assembly:
             "TokenToKVPoolAllocator": self._token_allocator,
             "PagedTokenToKVPoolAllocator": self._token_allocator,
         }
+
+    def _hybrid_row_pool(self) -> Any:
+        """The class of rows, and for compressed states what copies them."""
+        assert self.cache is not None
+        assert self.arena is not None
+        if self.cache.checkpoints is None:
+            return ArenaHybridRowPool
+        try:
+            self.copies = CheckpointCopies(self.arena, corrupt=self.options.corrupt_restored_state)
+        except ConfigError as error:
+            raise refuse(str(error)) from None
+        self.cache.checkpoints.carry = self.copies.move
+        if self.cache.frames.on_release is not None:
+            self.cache.frames.on_release = self.copies.before(self.cache.frames.on_release)
+        return functools.partial(CompressedRowPool, copies=self.copies)
 
     def _token_allocator(
         self, size: int, *, dtype: Any, device: str, kvcache: Any, page_size: int = 1, **_: Any
@@ -138,7 +157,7 @@ class Assembly:
         rows.kv_allocator = allocator
         assert self.arena is not None
         assert self.cache is not None
-        self.mover = PageMover(self.arena, allocator, rows.req_to_token, self._clear_turned)
+        self.mover = PageMover(self.arena, allocator, rows.req_to_token, self._catch_up)
         self.cache.carry = self.mover
 
     # -- the prefix cache -----------------------------------------------------------------
@@ -190,7 +209,7 @@ class Assembly:
             WRITE_POLICIES[options.write_policy](),
             policy=POLICIES[options.policy](),
         )
-        tier.loads.before_start = self._clear_turned
+        tier.loads.before_start = self._catch_up
         return HostSteps(tier, parts, self.tree_cache, agreement(context.params.tp_cache_group))
 
     def host_steps(self) -> HostSteps:
@@ -215,16 +234,18 @@ class Assembly:
             self.tree_cache.check_step(batch.reqs, lengths)
 
     def start_forward(self, model_runner: Any) -> None:
-        """On the forward stream: clear frames that turned from state to KV."""
+        """On the forward stream: copy compressed states, clear frames that turned to KV."""
         if self.mover is None or model_runner.is_draft_worker:
             return
         self.mover.forward_started()
-        self._clear_turned()
+        self._catch_up()
 
-    def _clear_turned(self) -> None:
-        """Clear frames that turned from state to KV, on the current stream."""
+    def _catch_up(self) -> None:
+        """Copy compressed states, then clear frames that turned to KV, on the current stream."""
         assert self.cache is not None
         assert self.arena is not None
+        if self.copies is not None:
+            self.copies.flush()
         frames = self.cache.frames
         if frames.turned_to_kv:
             turned, frames.turned_to_kv = frames.turned_to_kv, []

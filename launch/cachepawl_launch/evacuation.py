@@ -34,17 +34,17 @@ class PageMover:
         arena: Arena,
         allocator: ArenaTokenAllocator,
         req_to_token: torch.Tensor,
-        clear_turned: Callable[[], None],
+        catch_up: Callable[[], None],
     ) -> None:
         """`req_to_token`: `(rows, positions)` int32, SGLang's device rows.
 
-        `clear_turned` clears the frames that turned from state to KV, before pages are copied
-        into them: cleared later, the copies would go too.
+        `catch_up` makes copies that wait for the next forward, and clears the frames that turned
+        from state to KV, before pages are copied into them: later, the copies would go too.
         """
         self._arena = arena
         self._allocator = allocator
         self._req_to_token = req_to_token
-        self._clear_turned = clear_turned
+        self._catch_up = catch_up
         self._forward_stream: Any = None
 
     def forward_started(self) -> None:
@@ -62,7 +62,7 @@ class PageMover:
             raise InvariantError("pages were moved while a batch with token ids is not launched")
         if self._forward_stream is not None:
             torch.cuda.current_stream().wait_stream(self._forward_stream)
-        self._clear_turned()
+        self._catch_up()
         self._arena.move_pages(done.moves.every)
         self._write_rows(done.rows)
         self._allocator.move_tails(done.moves)

@@ -53,6 +53,12 @@ def parser() -> argparse.ArgumentParser:
         help="with joint: keep what was learned in FILE, and begin with what is there",
     )
     p.add_argument(
+        "--cachepawl-checkpoint-dtype",
+        default="auto",
+        metavar="TYPE",
+        help="how states kept for reuse are stored: auto (exactly as they are), int8 or fp8",
+    )
+    p.add_argument(
         "--cachepawl-check-level",
         type=int,
         default=0,
@@ -182,6 +188,7 @@ def options_of(ours: argparse.Namespace) -> Options:
         host_slow=ours.cachepawl_host_slow,
         policy=ours.cachepawl_policy,
         policy_history=_absolute(ours.cachepawl_policy_history),
+        checkpoint_dtype=ours.cachepawl_checkpoint_dtype,
         check_level=ours.cachepawl_check_level,
         split_prefill=not ours.cachepawl_no_split_prefill,
         answer_interval=_interval(ours.cachepawl_answer_interval),
@@ -214,6 +221,11 @@ def check_host_flags(ours: argparse.Namespace) -> None:
         raise ConfigError(
             f"--cachepawl-policy {ours.cachepawl_policy} beside --cachepawl-host-gb is not "
             f"supported: it learns from requests, and what a load brings back is none; use lru"
+        )
+    elif ours.cachepawl_checkpoint_dtype != "auto":
+        raise ConfigError(
+            f"--cachepawl-checkpoint-dtype {ours.cachepawl_checkpoint_dtype} beside "
+            f"--cachepawl-host-gb is not supported: the host tier copies whole states; drop either"
         )
     if ours.cachepawl_host_faults is not None:
         parse_script(ours.cachepawl_host_faults)

@@ -51,6 +51,7 @@ def preview(server_args: Any, view: Any, options: Options) -> Capacity | None:
         dtype = _KV_DTYPES.get(view.kv_cache_dtype, model.dtype)
         hybrid = mambaish_config(model)
         shapes = geometry_of(model, hybrid, dtype, view.page_size, range(model.num_hidden_layers))
+        shapes = shapes.with_checkpoints(options.checkpoint_dtype)
         states = states_per_request() if shapes.state else 0
         return _capacity(shapes, states, view, options)
     finally:

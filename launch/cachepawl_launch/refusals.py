@@ -50,7 +50,7 @@ REFUSALS = (
     Refusal(
         "--enable-int8-mamba-checkpoint",
         "enable_int8_mamba_checkpoint",
-        "quantised states are not served yet",
+        "it keeps a pool of its own; compress with --cachepawl-checkpoint-dtype int8 instead",
     ),
     Refusal(
         "--enable-linear-replayssm",

@@ -110,9 +110,13 @@ class ArenaHybridRowPool(_Rows, HybridReqToTokenPool):
         for req, new in zip(reqs, stateless, strict=True):
             state = req.last_node.state if new and req.prefix_len else None
             if state is not None:
-                req.kv.mamba_cow_src_index = self.mamba_allocator.ids.to_device([state])
-                req.kv.mamba_needs_clear = False
+                self.start_from(req, state)
         return rows
+
+    def start_from(self, req: Any, state: int) -> None:
+        """The matched state becomes the source of a copy to the request's own slot."""
+        req.kv.mamba_cow_src_index = self.mamba_allocator.ids.to_device([state])
+        req.kv.mamba_needs_clear = False
 
     def free_rows(self, indices: list[int]) -> None:
         self._close(indices)

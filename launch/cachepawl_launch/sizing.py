@@ -43,6 +43,7 @@ class ArenaSizer:
         """SGLang's view of the arena; ConfigError when not even one request fits."""
         schedule = get_schedule()
         shapes = geometry_of_configurator(configurator)
+        shapes = shapes.with_checkpoints(self.options.checkpoint_dtype)
         states = states_per_request() if shapes.state else 0
         page_cap, state_cap = caps(
             shapes, states, schedule.max_total_tokens, schedule.max_mamba_cache_size
@@ -74,6 +75,16 @@ def describe(size: ArenaSize, requests: int | None) -> str:
     return (
         f"cachepawl arena: {size.budget} bytes reserved, {g.usable_frames} frames of "
         f"{g.frame_bytes} B (one state of {g.state_bytes} B, or {g.pages_per_frame} pages of "
-        f"{g.page_tokens} tokens at {g.entry_bytes} B a token), padding {100 * g.padding:.2f} %, "
+        f"{g.page_tokens} tokens at {g.entry_bytes} B a token{_checkpoints(g)}), "
+        f"padding {100 * g.padding:.2f} %, "
         f"at most {requests} requests at once; room for {at} tokens"
+    )
+
+
+def _checkpoints(geometry: Geometry) -> str:
+    if geometry.checkpoint_dtype is None:
+        return ""
+    return (
+        f", or {geometry.checkpoints_per_frame} kept states of {geometry.kept_bytes} B in "
+        f"{geometry.checkpoint_dtype}"
     )

@@ -57,7 +57,7 @@ class ArenaSlotAllocator(MambaSlotAllocator):
     def free_slots(self) -> torch.Tensor:
         """Slots without a state, for SGLang's leak report."""
         kinds = self.cache.frames.kind
-        return torch.tensor([f for f in range(1, len(kinds)) if kinds[f] != STATE])
+        return torch.tensor([f for f in range(1, len(kinds)) if kinds[f] < STATE])
 
     def is_slot_allocated(self, slot: int) -> bool:
         return self.cache.frames.kind[int(slot)] == STATE

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from sglang.srt.runtime_context import mamba_checkpoint_grid
 
@@ -31,8 +31,20 @@ class Offer:
     """The tracking entry that holds `slot`."""
     spare: int | None = None
     """A fresh slot: replaces `slot` if the tree takes it, else it is given back."""
+    source: int | None = None
+    """Where `slot` is a checkpoint: the slot that is to be compressed into it."""
+    detached: int | None = None
+    """A slot that the finished request does not list any more, to be given back."""
     refused: int = 0
     """The depth of a state that nothing could be offered for: all memory is locked."""
+
+
+class Snapshot(NamedTuple):
+    """A state of a request: at `depth` tokens, in a slot, which a tracking entry may hold."""
+
+    depth: int
+    slot: int
+    entry: int | None
 
 
 HasState = Callable[[int], bool]
@@ -82,16 +94,23 @@ class TrackedStates(_States):
     """Tracking slots filled by the forward at grid depths."""
 
     def offer(self, req: Any, up_to: int, has_state: HasState) -> Offer:
-        depth, entry = self._newest(req, up_to)
-        if depth <= req.kv.cache_protected_len or depth % self.cache.geometry.page_tokens:
+        found = self.snapshot(req, up_to)
+        if found is None:
             return Offer()
-        slot = self.pool.tracking_slot(req, entry)
+        depth, slot, entry = found
         if req.finished():
             return Offer(depth, slot, entry)
         if has_state(depth):
             return Offer(depth)
         spare = self._spare()
         return Offer(refused=depth) if spare is None else Offer(depth, slot, entry, spare)
+
+    def snapshot(self, req: Any, up_to: int) -> Snapshot | None:
+        """The newest snapshot that the tree may not have and could publish."""
+        depth, entry = self._newest(req, up_to)
+        if depth <= req.kv.cache_protected_len or depth % self.cache.geometry.page_tokens:
+            return None
+        return Snapshot(depth, self.pool.tracking_slot(req, entry), entry)
 
     def _newest(self, req: Any, up_to: int) -> tuple[int, int]:
         """Depth and tracking entry of the newest snapshot that the key reaches, or 0."""
@@ -115,6 +134,10 @@ class TrackedStates(_States):
             self.pool.give_tracking_slot(req, offer.entry, offer.spare)
         elif offer.spare is not None:
             self.cache.free_states([offer.spare])
+        self.seen(req)
+
+    def seen(self, req: Any) -> None:
+        """The request's snapshots are not offered again."""
         req.kv.mamba_last_track_seqlen = None
         req.kv.mamba_prev_track_seqlen = None
 
@@ -123,10 +146,11 @@ class SingleState(_States):
     """The active slot alone; its state is that of the last computed token."""
 
     def offer(self, req: Any, up_to: int, has_state: HasState) -> Offer:
-        if up_to <= req.kv.cache_protected_len:
+        found = self.snapshot(req, up_to)
+        if found is None:
             return Offer()
         if req.finished():
-            return Offer(up_to, self.pool.active_slot(req))
+            return Offer(up_to, found.slot)
         if has_state(up_to):
             return Offer(up_to)
         slot = self._spare()
@@ -135,6 +159,15 @@ class SingleState(_States):
         copy = self.pool.mamba_allocator.ids.to_device([slot])
         self.pool.mamba_pool.copy_from(req.kv.mamba_pool_idx.unsqueeze(0), copy)
         return Offer(up_to, slot)
+
+    def snapshot(self, req: Any, up_to: int) -> Snapshot | None:
+        """The state of the last computed token, unless the tree has it from before."""
+        if up_to <= req.kv.cache_protected_len:
+            return None
+        return Snapshot(up_to, self.pool.active_slot(req), None)
+
+    def seen(self, req: Any) -> None:
+        """The active slot moves on by itself."""
 
     def settle(self, req: Any, offer: Offer, taken: bool) -> None:
         if req.finished():
@@ -146,10 +179,10 @@ class SingleState(_States):
             self.cache.free_states([offer.slot])
 
 
-def make_handover(cache: HybridPrefixCache, pool: Any, *, extra_buffer: bool) -> StateHandover:
-    """The way that fits the model and the server's flags."""
-    if cache.geometry.state is None:
-        return NoStates()
+def plain_handover(
+    cache: HybridPrefixCache, pool: Any, *, extra_buffer: bool
+) -> TrackedStates | SingleState:
+    """The way of a model with states that fits the server's flags."""
     if not extra_buffer:
         return SingleState(cache, pool, 1)
     return TrackedStates(cache, pool, mamba_checkpoint_grid(cache.geometry.page_tokens))

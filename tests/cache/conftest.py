@@ -125,6 +125,7 @@ class ServerMachine(RuleBasedStateMachine):
     policy = "lru"
 
     cache_type: type[HybridPrefixCache] = HybridPrefixCache
+    task_strategy = TASKS
 
     @initialize(
         page=st.sampled_from([1, 4]),
@@ -147,7 +148,7 @@ class ServerMachine(RuleBasedStateMachine):
         self.states = states
         limits = tuple(UNLIMITED if cap is None else cap for cap in caps)
         self.cache = self.cache_type(
-            geometry_of(page, frames, full, states=states > 0),
+            self.geometry(page, frames, full),
             states_per_request=states,
             policy=POLICIES[self.policy](),
             page_cap=limits[0],
@@ -155,10 +156,9 @@ class ServerMachine(RuleBasedStateMachine):
         )
         self.memory = Memory()
         self.cache.carry = self.memory.carry
+        self.wire()
         per_frame = self.cache.frames.pages_per_frame
-        self.cache.frames.on_release = lambda frame: self.memory.forget(
-            range(frame * per_frame, (frame + 1) * per_frame)
-        )
+        self.cache.frames.on_release = lambda frame: self.forget_frame(frame, per_frame)
         self.running: dict[int, Request] = {}
         self.locked: list[Held] = []
         self.spent: list[Lock] = []
@@ -166,6 +166,45 @@ class ServerMachine(RuleBasedStateMachine):
         self.next_row = 0
         self.now = 0
         self.serve(tasks)
+
+    # What a cache of compressed states does differently (test_checkpoints.py)
+
+    def geometry(self, page: int, frames: int, full: int) -> Geometry:
+        return geometry_of(page, frames, full, states=self.states > 0)
+
+    def forget_frame(self, frame: int, per_frame: int) -> None:
+        self.memory.forget(range(frame * per_frame, (frame + 1) * per_frame))
+
+    def wire(self) -> None:
+        """The cache is there."""
+
+    def kept(self, state: int | None) -> Prefix:
+        """What a state of the tree was computed from."""
+        assert state in self.memory.states, f"state {state} holds nothing"
+        return self.memory.states[state]
+
+    def evictable_frames(self) -> int:
+        """Frames that evicting states alone would empty, counted from the nodes."""
+        return sum(n.state is not None and not n.state_lock for n in self.cache.tree.walk())
+
+    def offered(self, request: Request, depth: int) -> int | None:
+        """Room for a copy of a running request's state, and the copy; None on a shortage."""
+        got = self.cache.try_states(1)
+        if got is None:
+            return None
+        self.memory.states[got[0]] = request.prefix(depth)
+        return got[0]
+
+    def taken_back(self, state: int) -> None:
+        self.cache.free_states([state])
+
+    def parting(self, slots: list[int], slot: int) -> int | None:
+        """The state that a finished request leaves, which is in its `slot`."""
+        return slot
+
+    def parted(self, slots: list[int], slot: int, state: int, taken: bool) -> None:
+        if taken:
+            slots.remove(slot)
 
     # What must not change
 
@@ -181,7 +220,7 @@ class ServerMachine(RuleBasedStateMachine):
             (id(n), n.key, n.end, n.pages, n.state, n.full_lock, n.state_lock)
             for n in self.cache.tree.walk()
         ]
-        return repr((arena, rows, nodes, self.cache.row_states))
+        return repr((arena, rows, nodes, self.cache.row_states, self.cache.store.stats()))
 
     @contextmanager
     def refused(self, error: type[Exception]) -> Any:
@@ -230,7 +269,7 @@ class ServerMachine(RuleBasedStateMachine):
         if self.states and found.usable_len:
             assert found.node.end == found.usable_len
             assert found.node.state is not None
-            assert self.memory.states[found.node.state] == text[: 1 + found.usable_len]
+            assert self.kept(found.node.state) == text[: 1 + found.usable_len]
 
     # Admission
 
@@ -286,7 +325,7 @@ class ServerMachine(RuleBasedStateMachine):
         for row, entry in cache.refs.rows.items():
             pinned.update(cache.refs.pages(row, entry.shared, entry.count))
         pages = len(pinned) + tokens // self.page
-        held = frames.states - cache.tree.state_evictable + states
+        held = frames.states - self.evictable_frames() + states
         return (
             pages <= frames.page_cap
             and held <= frames.state_cap
@@ -318,7 +357,7 @@ class ServerMachine(RuleBasedStateMachine):
             begin = request.prefix(0)
             if request.done:
                 assert node.state is not None
-                begin = self.memory.states[node.state]
+                begin = self.kept(node.state)
             for slot in request.slots:
                 self.memory.states[slot] = begin
 
@@ -387,13 +426,10 @@ class ServerMachine(RuleBasedStateMachine):
             return
         slot = None
         if spare and which % 4 and self.state_at(request, depth):
-            got = self.cache.try_states(1)
-            if got is not None:
-                slot = got[0]
-                self.memory.states[slot] = request.prefix(depth)
+            slot = self.offered(request, depth)
         taken = self.publish(request, depth, slot, kv_only=which % 2 == 0)
         if slot is not None and not taken:
-            self.cache.free_states([slot])
+            self.taken_back(slot)
 
     def state_at(self, request: Request, depth: int) -> int | None:
         """The request's slot that holds the state at `depth`."""
@@ -433,9 +469,11 @@ class ServerMachine(RuleBasedStateMachine):
         slots = list(request.slots)
         if publish and depth >= max(request.shared, 1):
             slot = self.state_at(request, depth)
-            if self.publish(request, depth, slot, kv_only=False):
-                assert slot is not None
-                slots.remove(slot)
+            state = None if slot is None else self.parting(slots, slot)
+            taken = self.publish(request, depth, state, kv_only=False)
+            assert taken <= (state is not None)
+            if slot is not None and state is not None:
+                self.parted(slots, slot, state, taken)
         self.leave(request, tuple(slots), which)
 
     def leave(self, request: Request, slots: tuple[int, ...], cut: int) -> None:
@@ -564,7 +602,7 @@ class ServerMachine(RuleBasedStateMachine):
                     token = i * self.page + offset
                     assert self.memory.kv.get((page, offset)) == prefix[: token + 2]
             if node.state is not None:
-                assert self.memory.states.get(node.state) == prefix
+                assert self.kept(node.state) == prefix
         for request in self.running.values():
             pages = list(self.cache.refs.pages(request.row, 0, 10**6))
             assert self.memory.rows[request.row] == pages

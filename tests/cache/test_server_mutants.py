@@ -14,6 +14,7 @@ from cachepawl.policy.base import Kind, Victim, evict
 from cachepawl.pool.frames import FrameAllocator
 from cachepawl.pool.moves import Moves, RowPiece
 from cachepawl.pool.references import PageReferences
+from cachepawl.stores import make_store
 from cachepawl.tree import Lock, Match, Node, RadixTree
 from cachepawl.types import NO_PAGES, Key, Runs
 
@@ -37,6 +38,9 @@ class Broken(HybridPrefixCache):
             state_cap=self.frames.state_cap,
         )
         self.refs = self.references(self.frames)
+        self.store, self.checkpoints = make_store(
+            self.frames, self.tree, self.geometry.checkpoints_per_frame
+        )
 
 
 class PublishForgetsUnpin(Broken):

@@ -33,6 +33,8 @@ class Geometry(_Strict):
     page_tokens: Size
     page_bytes: Size
     state_bytes: Count
+    kept_bytes: Size | None = None
+    """Of a state in the tree, where those are compressed."""
 
 
 class Entry(_Strict):
@@ -158,7 +160,8 @@ class Picture(_Strict):
     def _tree_adds_up(self) -> None:
         tree, held = self.tree, self.bytes
         locked, states = tree.total("locked_tokens"), tree.total("locked_states")
-        state, page = self.geometry.state_bytes, self.geometry.page_tokens
+        page = self.geometry.page_tokens
+        state = self.geometry.kept_bytes or self.geometry.state_bytes
         for i, entry in enumerate(tree.entries):
             whole = entry.end % page == entry.tokens % page == 0
             _require(whole, f"tree.entries.{i}: not whole pages of {page} tokens")

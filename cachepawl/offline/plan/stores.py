@@ -101,7 +101,7 @@ class UnifiedStore(_Planned[UnifiedPlan]):
 
 
 class ArenaStore(_Planned[ArenaPlan]):
-    """Frames, each a state or pages; pages of several conversations share frames."""
+    """Frames, each a state, compressed ones or pages; conversations share frames of pages."""
 
     @property
     def most_tokens(self) -> int:
@@ -114,12 +114,14 @@ class ArenaStore(_Planned[ArenaPlan]):
     def short_of(self, need: Need) -> str:
         if need.pages > self.plan.page_cap:
             return KV
-        if need.states > self.plan.state_cap:
-            return STATES
         g = self.plan.geometry
-        frames = need.states + -(-need.pages // g.pages_per_frame)
+        states = need.states - need.kept + -(-need.kept // max(1, g.checkpoints_per_frame))
+        if states > self.plan.state_cap:
+            return STATES
+        frames = states + -(-need.pages // g.pages_per_frame)
         return BYTES if frames > g.usable_frames else ""
 
     def bytes_of(self, need: Need) -> int:
         g = self.plan.geometry
-        return need.pages * g.page_bytes + need.states * g.state_bytes
+        running = need.states - need.kept
+        return need.pages * g.page_bytes + running * g.state_bytes + need.kept * g.kept_bytes

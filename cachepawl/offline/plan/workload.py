@@ -19,10 +19,12 @@ class Workload(NamedTuple):
 
 
 class Need(NamedTuple):
-    """Pages of KV and state slots."""
+    """Pages of KV and states."""
 
     pages: int
     states: int
+    kept: int = 0
+    """Of the states, those that no running request computes in: they may be compressed."""
 
 
 def make_workload(context: int, prefix: int, share: float | None, running: int) -> Workload:
@@ -54,4 +56,5 @@ def need(w: Workload, page: int, running: int, cached: int, states_of_running: i
     pages = shared + (running + cached) * own
     if not states_of_running:
         return Need(pages, 0)
-    return Need(pages, int(shared > 0) + running * states_of_running + cached)
+    kept = int(shared > 0) + cached
+    return Need(pages, kept + running * states_of_running, kept)

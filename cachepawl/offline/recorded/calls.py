@@ -155,6 +155,15 @@ class Calls:
         self.cache.free_states(slots)
         return ()
 
+    # -- checkpoints -----------------------------------------------------------------
+
+    def try_checkpoint(self) -> tuple[int | None]:
+        return (self.cache.try_checkpoint(),)
+
+    def drop_checkpoint(self, checkpoint: int) -> tuple[()]:
+        self.cache.drop_checkpoint(checkpoint)
+        return ()
+
     # -- the whole -------------------------------------------------------------------
 
     def reset(self, serial: int) -> tuple[()]:

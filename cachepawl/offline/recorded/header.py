@@ -53,6 +53,7 @@ class Shape(_Strict):
     page_tokens: Annotated[int, Field(ge=1, le=MOST_PAGE)]
     num_frames: Annotated[int, Field(ge=1, le=MOST_FRAMES)]
     frame_pages: Annotated[int, Field(ge=1, le=MOST_FRAMES)]
+    checkpoint_dtype: Literal["int8", "fp8"] | None = None
 
 
 class Header(_Strict):
@@ -90,9 +91,10 @@ class Header(_Strict):
                 shape.state.temporal_itemsize,
             )
         kv = KvShape(**shape.kv.model_dump())
-        return Geometry(
+        plain = Geometry(
             kv, state, shape.page_tokens, shape.num_frames, frame_pages=shape.frame_pages
         )
+        return plain.with_checkpoints(shape.checkpoint_dtype)
 
     def make_cache(self) -> HybridPrefixCache:
         """A fresh cache like the recorded one was at the start."""

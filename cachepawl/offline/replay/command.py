@@ -12,6 +12,7 @@ from cachepawl.offline.replay.source import Facts, Source
 from cachepawl.offline.replay.sweep import Sweep
 from cachepawl.offline.replay.ways import grid_of
 from cachepawl.policy import POLICIES
+from cachepawl.pool.checkpoint_shape import CHECKPOINT_DTYPES
 
 MOST_GB = 1 << 20
 
@@ -29,6 +30,7 @@ class Wanted(NamedTuple):
     running: int
     answers: Answers
     tp: int
+    checkpoint_dtype: str
     check_level: int
     host_gb: str = "0"
     link_gbps: float = 50.0
@@ -36,7 +38,7 @@ class Wanted(NamedTuple):
 
 
 def sweep_of(wanted: Wanted, source: Source, facts: Facts) -> Sweep:
-    """Every policy on every budget, and with --compare every bound.
+    """Every policy and every form of states on every budget, and with --compare every bound.
 
     InputError for options that name nothing or do not fit together, and ConfigError for a
     model that is not known or that the arena cannot hold.
@@ -46,6 +48,7 @@ def sweep_of(wanted: Wanted, source: Source, facts: Facts) -> Sweep:
     budgets = budgets_of(_given("--device-gb", wanted.device_gb, "the arena's GiB"))
     hosts = list(dict.fromkeys(_host_bytes(part) for part in wanted.host_gb.split(",")))
     names = list(dict.fromkeys([wanted.policy, *_names(wanted.compare)]))
+    dtypes = dtypes_of(wanted.checkpoint_dtype)
     scenarios = [
         Scenario(
             spec=spec,
@@ -57,12 +60,14 @@ def sweep_of(wanted: Wanted, source: Source, facts: Facts) -> Sweep:
             running=wanted.running,
             answers=wanted.answers,
             tp=wanted.tp,
+            checkpoint_dtype=dtype,
             check_level=wanted.check_level,
             host=host,
             link=wanted.link_gbps * 1e9,
             writing=wanted.write,
         )
         for name in names
+        for dtype in dtypes
         for host in hosts
         for budget in budgets
     ]
@@ -78,6 +83,16 @@ def _given(option: str, value: str | None, what: str) -> str:
 def budgets_of(text: str) -> list[int]:
     """Bytes, from GiB with commas between; InputError for what is no positive number."""
     return list(dict.fromkeys(_bytes(part) for part in text.split(",")))
+
+
+def dtypes_of(text: str) -> list[str]:
+    """How states are stored, from names with commas between; InputError for an unknown one."""
+    known = ("auto", *CHECKPOINT_DTYPES)
+    names = list(dict.fromkeys(part.strip() for part in text.split(",")))
+    for name in names:
+        if name not in known:
+            raise InputError(f"--checkpoint-dtype {name!r}: not one of {', '.join(known)}")
+    return names
 
 
 def _bytes(text: str) -> int:

@@ -61,16 +61,19 @@ def _options(scenario: Scenario) -> dict[str, Any]:
 def _bound(line: Line, prompt_tokens: int) -> dict[str, Any]:
     rate = line.hit / prompt_tokens if prompt_tokens else 0.0
     return {"name": line.name, "device_bytes": line.budget, "hit_tokens": line.hit,
-            "hit_rate": rate}  # fmt: skip
+            "hit_rate": rate, "checkpoint_dtype": line.checkpoint_dtype}  # fmt: skip
 
 
 def _replay(outcome: Outcome) -> dict[str, Any]:
-    scenario, total = outcome.scenario, outcome.total
+    scenario, total, geometry = outcome.scenario, outcome.total, outcome.scenario.geometry
     return {
         "policy": scenario.policy,
+        "checkpoint_dtype": scenario.checkpoint_dtype,
+        "kept_state_bytes": geometry.kept_bytes,
+        "kept_states_per_frame": max(1, geometry.checkpoints_per_frame) if geometry.state else 0,
         "device_bytes": scenario.budget,
         "host_bytes": scenario.host,
-        "frames": scenario.geometry.usable_frames,
+        "frames": geometry.usable_frames,
         "requests": total.requests,
         "refused_requests": total.refused,
         "refused_prompt_tokens": total.refused_tokens,

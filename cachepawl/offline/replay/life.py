@@ -13,6 +13,7 @@ from array import array
 from collections.abc import Callable, Iterator
 
 from cachepawl.cache import HybridPrefixCache, Published
+from cachepawl.offline.replay.keeping import keeping_of
 from cachepawl.offline.replay.ways import Way
 from cachepawl.tree import Lock
 from cachepawl.types import TOKEN_BYTES, Key
@@ -34,6 +35,7 @@ class Life:
         """Takes its states and opens its row.  `answer`: tokens beyond the prompt that get KV."""
         self.cache = cache
         self.way = way
+        self.keeping = keeping_of(cache, way)
         self.row = row
         self.key = key
         self.prompt = len(key.tokens) // TOKEN_BYTES
@@ -84,12 +86,11 @@ class Life:
         cache = self.cache
         slot = None
         if self.way.slots and cache.tree.peek(self.key, depth).usable_len != depth:
-            spare = cache.try_states(1)
-            if spare is None:
+            slot = self.keeping.of_running(self.slots)
+            if slot is None:
                 cache.counters.checkpoints_skipped += 1
                 cache.note_locked_out(self.key, depth)
                 return
-            slot = self.way.hand_over(self.slots, spare[0])
         done = cache.publish(self.row, self.key, depth, slot)
         assert slot is None or done.state_taken, "no state was there a moment ago"
         self._tell(done)
@@ -109,10 +110,13 @@ class Life:
         if depth <= max(self.prompt, self.published):
             return
         key = Key(self.key.tokens + tokens.tobytes(), self.key.namespace)
-        slot = self.slots[-1] if self.slots else None
-        done = self.cache.publish(self.row, key, depth, slot)
-        if done.state_taken:
-            self.slots.pop()
+        state = self.keeping.of_finished(self.slots) if self.slots else None
+        if self.slots and state is None:
+            self.cache.counters.checkpoints_skipped += 1
+            return
+        done = self.cache.publish(self.row, key, depth, state)
+        if self.slots:
+            self.keeping.published(self.slots, state, done.state_taken)
         self._tell(done)
         held = self.cache.lock_path(done.node)
         self.cache.unlock(self.lock)

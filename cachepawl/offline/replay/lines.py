@@ -30,6 +30,14 @@ class Line(NamedTuple):
     """Bytes; None where they make no difference."""
     hit: int
     """Tokens."""
+    checkpoint_dtype: str = "auto"
+    """How states are stored there; "auto" also where it makes no difference."""
+
+    @property
+    def label(self) -> str:
+        """The name, and how states are stored where they are compressed."""
+        plain = self.checkpoint_dtype == "auto"
+        return self.name if plain else f"{self.name}, {self.checkpoint_dtype}"
 
 
 class Bound(NamedTuple):
@@ -38,7 +46,7 @@ class Bound(NamedTuple):
     hits: Callable[[Source, Scenario], int]
     """Tokens hit at most.  The scenario's policy means nothing to it."""
     by_budget: bool
-    """Whether it differs from budget to budget."""
+    """Whether it differs from budget to budget, and with the bytes of states."""
 
 
 def endless_memory(source: Source, scenario: Scenario) -> int:
@@ -91,7 +99,7 @@ def _runs(source: Source, scenario: Scenario) -> Runs:
 
 
 def _cost(scenario: Scenario) -> Bytes:
-    return Bytes(scenario.geometry.entry_bytes, scenario.geometry.state_bytes)
+    return Bytes(scenario.geometry.entry_bytes, scenario.geometry.kept_bytes)
 
 
 BOUNDS = {
@@ -105,14 +113,17 @@ BOUNDS = {
 def line_of(name: str, source: Source, scenario: Scenario) -> Line:
     """One bound at one budget."""
     bound = BOUNDS[name]
-    return Line(name, scenario.budget if bound.by_budget else None, bound.hits(source, scenario))
+    hit = bound.hits(source, scenario)
+    if not bound.by_budget:
+        return Line(name, None, hit)
+    return Line(name, scenario.budget, hit, scenario.checkpoint_dtype)
 
 
 def wanted_lines(names: list[str], scenarios: list[Scenario]) -> list[tuple[str, Scenario]]:
-    """Each bound with a scenario for every budget, or with one where all are the same."""
-    budgets = list({scenario.budget: scenario for scenario in scenarios}.values())
+    """Each bound with a scenario for every arena, or with one where all are the same."""
+    arenas = list({(one.checkpoint_dtype, one.budget): one for one in scenarios}.values())
     return [
         (name, scenario)
         for name in names
-        for scenario in (budgets if BOUNDS[name].by_budget else budgets[:1])
+        for scenario in (arenas if BOUNDS[name].by_budget else arenas[:1])
     ]

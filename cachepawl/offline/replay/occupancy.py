@@ -18,7 +18,7 @@ class Occupancy(NamedTuple):
     """Pages of running requests that are not in the tree."""
     running_states: int
     padding: int
-    """What states leave unused of their frames."""
+    """What states leave unused of their frames, open places of compressed ones included."""
     stranded: int
     """Free pages inside frames that hold KV: of no use to a state."""
     free: int
@@ -45,12 +45,14 @@ def occupancy_of(cache: HybridPrefixCache, budget: int) -> Occupancy:
     frames, refs, geometry = cache.frames, cache.refs, cache.geometry
     page, state, frame = geometry.page_bytes, geometry.state_bytes, geometry.frame_bytes
     running = cache.row_states
+    kept = geometry.kept_bytes
+    states = cache.tree.state_evictable + cache.tree.state_protected
     return Occupancy(
         cached_kv=refs.tree_pages * page,
-        cached_states=(frames.states - running) * state,
+        cached_states=states * kept,
         running_kv=refs.row_pages * page,
         running_states=running * state,
-        padding=frames.states * (frame - state),
+        padding=frames.states * frame - running * state - states * kept,
         stranded=frames.stranded_pages * page,
         free=frames.free_frames * frame,
         reserve=budget - geometry.usable_frames * frame,

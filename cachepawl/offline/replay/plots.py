@@ -95,7 +95,7 @@ def _reasons(outcome: Outcome, x: list[float]) -> list[Trace]:
 def _evictions(outcome: Outcome, x: list[float]) -> list[Trace]:
     geometry = outcome.scenario.geometry
     sizes = {"KV": ("evicted_tokens", geometry.entry_bytes),
-             "states": ("evicted_states", geometry.state_bytes)}  # fmt: skip
+             "states": ("evicted_states", geometry.kept_bytes)}  # fmt: skip
     return layers(
         x,
         {
@@ -112,7 +112,7 @@ def _more_memory(outcomes: Sequence[Outcome], lines: Sequence[Line], prompt_toke
         _rates(policy, [(o.scenario.budget, o.total.hit_rate) for o in some], "solid")
         for policy, some in _grouped(outcomes, lambda o: o.scenario.label)
     ]
-    for name, found in _grouped(lines, lambda one: one.name):
+    for name, found in _grouped(lines, lambda one: one.label):
         points = [
             (budget, one.hit / max(prompt_tokens, 1))
             for one in found

@@ -31,7 +31,7 @@ def replay_report(
         Heading("Over time"),
         *plots(outcomes, lines, facts.prompt_tokens),
         Heading("What was replayed"),
-        Text(_what(source, facts, outcomes[0].scenario)),
+        Text(_what(source, facts, [o.scenario for o in outcomes])),
     ]
     document = Document("cachepawl replay", _lead(outcomes), blocks)
     return Report(data_of(source, facts, outcomes, lines), document)
@@ -108,7 +108,7 @@ def _host(outcomes: Sequence[Outcome]) -> list[Block]:
 def _bounds(lines: Sequence[Line], prompt_tokens: int) -> list[Row]:
     return [
         (
-            line.name,
+            line.label,
             "any" if line.budget is None else line.budget / GIB,
             _percent(line.hit, prompt_tokens),
             line.hit,
@@ -148,8 +148,8 @@ def _percent(part: int, whole: int) -> str:
     return f"{100 * part / whole:.2f} %" if whole else "-"
 
 
-def _what(source: Source, facts: Facts, scenario: Scenario) -> str:
-    block = facts.block_tokens
+def _what(source: Source, facts: Facts, scenarios: Sequence[Scenario]) -> str:
+    block, scenario = facts.block_tokens, scenarios[0]
     items = [
         f"trace: {source.path.name} ({facts.format}), {facts.requests:,} requests, "
         f"{facts.prompt_tokens:,} prompt tokens, {facts.output_tokens:,} answer tokens, "
@@ -160,6 +160,7 @@ def _what(source: Source, facts: Facts, scenario: Scenario) -> str:
         f"{scenario.grid} tokens at most, {scenario.way.slots} states a running request, "
         f"{scenario.running} requests at once",
     ]
+    items += _compressed(scenarios)
     if block > 1:
         items.append(
             f"the trace tells blocks of {block} tokens, not tokens: prompts that part inside a "
@@ -177,3 +178,13 @@ _ANSWERS = {
     "publish": "answers stay cached as tokens that no later prompt has: they cost memory as a "
     "server's do, but are never hit",
 }
+
+
+def _compressed(scenarios: Sequence[Scenario]) -> list[str]:
+    arenas = {one.checkpoint_dtype: one.geometry for one in scenarios}
+    return [
+        f"states kept for reuse in {dtype}: {geometry.kept_bytes:,} bytes, "
+        f"{geometry.checkpoints_per_frame} a frame; what rounding costs is not replayed"
+        for dtype, geometry in arenas.items()
+        if dtype != "auto"
+    ]

@@ -39,6 +39,8 @@ class Scenario:
     answers: Answers = "hold"
     """Whether answers only take room while they run, or stay in the tree after it."""
     tp: int = 1
+    checkpoint_dtype: str = "auto"
+    """How states that the tree keeps are stored: auto, int8 or fp8."""
     remembered: int = 16 << 20
     """Tokens of what was evicted, at 8 bytes each: to tell it from what never was there."""
     check_level: int = 0
@@ -49,15 +51,18 @@ class Scenario:
     writing: str = "write_through"
     """When something is written to the host."""
 
-    @property
-    def label(self) -> str:
-        """What tells it from others of the same budget."""
-        return f"{self.policy} + {self.host / GIB:g} GiB host" if self.host else self.policy
-
     @cached_property
     def geometry(self) -> Geometry:
         """The arena.  ConfigError for a model that it cannot hold."""
-        return geometry_from_spec(self.spec, self.page, self.tp).with_budget(self.budget)
+        shapes = geometry_from_spec(self.spec, self.page, self.tp)
+        return shapes.with_checkpoints(self.checkpoint_dtype).with_budget(self.budget)
+
+    @property
+    def label(self) -> str:
+        """What tells it from others of the same budget."""
+        form = "" if self.checkpoint_dtype == "auto" else f", {self.checkpoint_dtype}"
+        host = f" + {self.host / GIB:g} GiB host" if self.host else ""
+        return self.policy + form + host
 
     @cached_property
     def way(self) -> Way:
@@ -80,6 +85,11 @@ class Scenario:
             raise InputError(
                 f"--chunk {self.chunk}: less than one step of the grid of states, {self.grid} "
                 f"tokens; give at least that"
+            )
+        if self.host and self.checkpoint_dtype != "auto":
+            raise InputError(
+                f"--checkpoint-dtype {self.checkpoint_dtype} beside --host-gb: the host tier "
+                "copies whole states; give --host-gb 0, or auto"
             )
         geometry, slots = self.geometry, self.way.slots
         needed = 1 + geometry.frames_of_request(2 * self.page, slots)

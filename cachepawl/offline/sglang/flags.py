@@ -121,6 +121,8 @@ class ServerFlags:
     cachepawl_device_gb: float | None = None
     """GiB of cachepawl's arena; None where --mem-fraction-static decides."""
     cachepawl_policy: str | None = None
+    cachepawl_checkpoint_dtype: str | None = None
+    """How states kept for reuse are stored; None and "auto" as they are."""
 
     given: frozenset[str] = frozenset()
     """Names of the fields above that the source set; the rest are defaults."""

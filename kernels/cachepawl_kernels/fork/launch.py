@@ -16,7 +16,7 @@ from cachepawl_kernels.arguments import (
     check_same_length,
     host_column,
 )
-from cachepawl_kernels.extents import check_reads_apart, check_writes_apart, cut
+from cachepawl_kernels.extents import check_reads_apart, check_writes_apart, checked_offsets, cut
 from cachepawl_kernels.fork.kernel import fork_pieces
 from cachepawl_kernels.fork.layout import (
     ELEMENTS_UNIT,
@@ -67,18 +67,59 @@ def fork_states(
     On the current stream, one launch, no synchronisation; n = 0 launches nothing.  Host cost
     O(n log n + pieces of 8192 elements); 48 bytes go up a piece.  KernelArgumentError otherwise.
     """
+    _check_sides(dst, dst_layout, src, src_layout)
+    to = _checked_slots("dst_slots", dst_slots, dst_layout, dst) * dst_layout.stride
+    came = _checked_slots("src_slots", src_slots, src_layout, src) * src_layout.stride
+    check_same_length(dst_slots=to, src_slots=came)
+    _fork(_End(dst, dst_layout, to), _End(src, src_layout, came), tile)
+
+
+def fork_states_at(
+    dst: torch.Tensor,
+    dst_layout: StateLayout,
+    dst_starts: torch.Tensor,
+    src: torch.Tensor,
+    src_layout: StateLayout,
+    src_starts: torch.Tensor,
+    *,
+    tile: ForkTile = ForkTile(),  # noqa: B008 - immutable
+) -> None:
+    """As `fork_states`, for states that lie anywhere: several in a frame, say.
+
+    Starts are `(n,)` int64 host tensors of bytes, multiples of 16; strides are not looked at.
+    """
+    _check_sides(dst, dst_layout, src, src_layout)
+    to = _checked_starts("dst_starts", dst_starts, dst_layout, dst)
+    came = _checked_starts("src_starts", src_starts, src_layout, src)
+    check_same_length(dst_starts=to, src_starts=came)
+    _fork(_End(dst, dst_layout, to), _End(src, src_layout, came), tile)
+
+
+class _End(NamedTuple):
+    """One side of a fork: states of a layout, by the bytes where they start."""
+
+    arena: torch.Tensor
+    layout: StateLayout
+    starts: Column
+
+
+def _check_sides(
+    dst: torch.Tensor, dst_layout: StateLayout, src: torch.Tensor, src_layout: StateLayout
+) -> None:
     check_arena("dst", dst)
     check_arena("src", src)
     check_same_device("dst", dst, "src", src)
     check_state_layout("dst_layout", dst_layout)
     check_state_layout("src_layout", src_layout)
     check_same_parts(dst_layout, src_layout)
-    targets = _checked_slots("dst_slots", dst_slots, dst_layout, dst)
-    sources = _checked_slots("src_slots", src_slots, src_layout, src)
-    check_same_length(dst_slots=targets, src_slots=sources)
-    if not targets.size:
+
+
+def _fork(to_end: _End, came_end: _End, tile: ForkTile) -> None:
+    """Both ends are checked, but not against each other."""
+    dst, dst_layout, to = to_end
+    src, src_layout, came = came_end
+    if not to.size:
         return
-    to, came = targets * dst_layout.stride, sources * src_layout.stride
     written = check_writes_apart(dst.data_ptr() + to, np.full_like(to, dst_layout.end))
     check_reads_apart(written, src.data_ptr() + came, np.full_like(came, src_layout.end))
     steps = [
@@ -155,3 +196,10 @@ def _checked_slots(
     column = host_column(name, slots)
     check_ids(name, column, layout.slots_in(arena.numel()))
     return column
+
+
+def _checked_starts(
+    name: str, starts: torch.Tensor, layout: StateLayout, arena: torch.Tensor
+) -> Column:
+    lengths = np.full(starts.numel(), layout.end, np.int64)
+    return checked_offsets(f"{name}:", arena, starts, lengths)

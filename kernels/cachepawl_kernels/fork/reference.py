@@ -24,10 +24,22 @@ def fork_states_reference(
     src_slots: torch.Tensor,
 ) -> None:
     """Same arguments as `fork_states`, on any device, unchecked."""
-    for to, came in zip(dst_slots.tolist(), src_slots.tolist(), strict=True):
+    to, came = dst_slots * dst_layout.stride, src_slots * src_layout.stride
+    fork_states_at_reference(dst, dst_layout, to, src, src_layout, came)
+
+
+def fork_states_at_reference(
+    dst: torch.Tensor,
+    dst_layout: StateLayout,
+    dst_starts: torch.Tensor,
+    src: torch.Tensor,
+    src_layout: StateLayout,
+    src_starts: torch.Tensor,
+) -> None:
+    """Same arguments as `fork_states_at`, on any device, unchecked."""
+    for to, came in zip(dst_starts.tolist(), src_starts.tolist(), strict=True):
         for new, old in zip(dst_layout.parts, src_layout.parts, strict=True):
-            target = dst[to * dst_layout.stride :]
-            source = src[came * src_layout.stride :]
+            target, source = dst[to:], src[came:]
             if new.format == old.format:
                 for (a, b), (c, d) in zip(new.ranges, old.ranges, strict=True):
                     target[a:b] = source[c:d]

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from states import arena_of, layout_of, numbers, write_part
 
 from cachepawl_kernels.errors import KernelArgumentError
-from cachepawl_kernels.fork.launch import ForkTile, fork_states
+from cachepawl_kernels.fork.launch import ForkTile, fork_states, fork_states_at
 from cachepawl_kernels.fork.layout import SCALE_BLOCK, Format, Part, StateLayout
-from cachepawl_kernels.fork.reference import fork_states_reference
+from cachepawl_kernels.fork.reference import fork_states_at_reference, fork_states_reference
 
 SMALL = ForkTile(blocks=2, piece_blocks=4)
 FORMATS = st.sampled_from(Format)
@@ -196,4 +196,53 @@ def test_refusals(
         unchanged_by(
             ours,
             lambda: fork_states(ours.arena, layout, column(*slots), ours.arena, GOOD, sources),
+        )
+
+
+@given(data=st.data())
+def test_states_that_lie_anywhere(device: torch.device, data: st.DataObject) -> None:
+    """Several compressed states a frame: expanded to slots, compressed, and moved."""
+    elements = (16 * data.draw(st.integers(1, 9)), 16 * data.draw(st.integers(1, 30)))
+    code = data.draw(st.sampled_from([Format.INT8, Format.E4M3]))
+    whole = layout_of((Format.BF16, Format.FP32), elements)
+    coded = layout_of((Format.BF16, code), elements)
+    frame = max(2 * coded.stride, whole.stride) + 16 * data.draw(st.integers(0, 3))
+    old, new = data.draw(st.permutations([whole, coded, coded]))[:2]
+
+    def starts(layout: StateLayout, frames: list[int]) -> torch.Tensor:
+        places = [data.draw(st.integers(0, frame // layout.stride - 1)) for _ in frames]
+        return column(*(f * frame + p * layout.stride for f, p in zip(frames, places, strict=True)))
+
+    ours = fenced(6 * frame, device, seed=3)
+    reference = twin(ours)
+    order = data.draw(st.permutations(range(6)))
+    to, came = starts(new, order[:3]), starts(old, order[3:])
+    fork_states_at(ours.arena, new, to, ours.arena, old, came, tile=SMALL)
+    fork_states_at_reference(reference.arena, new, to, reference.arena, old, came)
+    assert_same(ours, reference)
+
+
+@pytest.mark.parametrize(
+    ("to", "came", "message"),
+    [
+        ((8,), (512,), r"dst_starts: extent 0 .* at offset 8: both must be multiples of 16"),
+        ((0,), (4096,), r"src_starts: extent 0 .* is outside of the arena's 2048 bytes"),
+        ((-16,), (512,), "is outside of the arena"),
+        ((0, 16), (512, 1024), "are written over each other"),
+        ((0,), (16,), "overlaps destination extent 0"),
+        ((0, 512), (1024,), "columns of different lengths"),
+    ],
+)
+def test_starts_that_are_refused(
+    device: torch.device, to: tuple[int, ...], came: tuple[int, ...], message: str
+) -> None:
+    layout = layout_of((Format.FP32,), (64,))
+    fence = fenced(2048, device)
+    columns = column(*to), column(*came)
+    with pytest.raises(KernelArgumentError, match=message):
+        unchanged_by(
+            fence,
+            lambda: fork_states_at(
+                fence.arena, layout, columns[0], fence.arena, layout, columns[1]
+            ),
         )

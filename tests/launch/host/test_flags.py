@@ -64,6 +64,7 @@ def test_flags_of_a_tier_that_is_not_there(words: tuple[str, str]) -> None:
         ("--cachepawl-host-slow", "-1"),
         ("--cachepawl-trace", "log"),
         ("--cachepawl-policy", "joint"),
+        ("--cachepawl-checkpoint-dtype", "int8"),
     ],
 )
 def test_wrong_or_not_served_yet(words: tuple[str, str]) -> None:

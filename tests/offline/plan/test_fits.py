@@ -151,3 +151,22 @@ def test_gpus_by_name() -> None:
     for wrong in ("a100", "", "h10000", "mi300x", "l"):
         with pytest.raises(InputError, match="--gpu"):
             find_gpu(wrong)
+
+
+def test_compressed_states_leave_room_for_more_conversations() -> None:
+    """Kept states take a third of a frame, those of the running request whole ones."""
+    w = make_workload(4096, 0, None, 1)
+    found = {}
+    for dtype in ("auto", "int8"):
+        flags = parse_flags(["--page-size", "16", "--cachepawl-checkpoint-dtype", dtype])
+        store = ArenaStore(arena_plan(QWEN, flags, rest_budget(20 * GIB)))
+        found[dtype] = fit(store, w)
+        g = store.plan.geometry
+        frames = g.usable_frames - store.states_per_request
+        per = max(1, g.checkpoints_per_frame)
+        kept = found[dtype].cached
+        pages = (1 + kept) * 256
+        assert -(-kept // per) + -(-pages // g.pages_per_frame) <= frames
+        assert -(-(kept + 1) // per) + -(-(pages + 256) // g.pages_per_frame) > frames
+    assert found["auto"].at_once == found["int8"].at_once
+    assert found["int8"].cached > 1.3 * found["auto"].cached

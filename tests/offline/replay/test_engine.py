@@ -26,7 +26,7 @@ def engine_of(wanted: Scenario) -> Engine:
 
 @given(
     requests=REQUESTS,
-    kind=st.sampled_from(list(PAGES)),
+    kind=st.sampled_from([*PAGES, "mamba int8", "mamba fp8"]),
     more=st.integers(0, 12),
     running=st.integers(1, 4),
     chunk=st.sampled_from([8, 24, 64]),
@@ -36,9 +36,11 @@ def engine_of(wanted: Scenario) -> Engine:
 def test_small_arenas(
     requests: list[TraceRequest], kind: str, more: int, running: int, chunk: int, answers: str
 ) -> None:
+    kind, _, dtype = kind.partition(" ")
     wanted = scenario(
         kind,
         SMALLEST[kind] + more,
+        checkpoint_dtype=dtype or "auto",
         running=running,
         chunk=chunk,
         answers=answers,
@@ -138,6 +140,19 @@ def test_a_snapshot_without_room_is_skipped() -> None:
     assert found.total.hit == 0
 
 
+def test_more_compressed_states_are_kept_in_the_same_frames() -> None:
+    """40 prompts of a state and two pages each, in 43 frames of two compressed states."""
+    prompts = [request(range(100 * i, 100 * i + 9)) for i in range(40)]
+    found = {}
+    for dtype in ("auto", "int8"):
+        wanted = scenario("mamba", 44, checkpoint_dtype=dtype, check_level=2)
+        found[dtype] = replay(wanted, [*prompts, *prompts])
+    assert scenario("mamba", checkpoint_dtype="int8").geometry.checkpoints_per_frame == 2
+    assert found["auto"].total.hit == 0
+    assert found["int8"].total.hit == 40 * 8
+    assert found["int8"].total.evicted_states == 0
+
+
 @pytest.mark.parametrize(
     ("more", "named"),
     [
@@ -145,6 +160,7 @@ def test_a_snapshot_without_room_is_skipped() -> None:
         ({"chunk": 4}, "--chunk 4"),
         ({"grid": 10}, "--grid 10"),
         ({"policy": "oracle"}, "oracle"),
+        ({"checkpoint_dtype": "int8", "host": 1 << 20}, "--checkpoint-dtype int8 beside --host-gb"),
         ({"budget": 1000}, "--device-gb"),
     ],
 )

@@ -50,9 +50,11 @@ def test_saved_flops_are_those_of_the_tokens_hit() -> None:
     assert found.total.flops_saved == spec.prefill_flops(32)
 
 
-@pytest.mark.parametrize("kind", ["mamba", "attention"])
-def test_occupancy_by_hand(kind: str) -> None:
-    wanted = scenario(kind, 20, running=2)
+@pytest.mark.parametrize(
+    ("kind", "dtype"), [("mamba", "auto"), ("mamba", "int8"), ("attention", "auto")]
+)
+def test_occupancy_by_hand(kind: str, dtype: str) -> None:
+    wanted = scenario(kind, 20, running=2, checkpoint_dtype=dtype)
     engine = Engine(wanted, Measures(wanted.spec, wanted.budget))
     engine.admit(request(range(20), output=21))
     found = occupancy_of(engine.cache, wanted.budget)
@@ -62,9 +64,12 @@ def test_occupancy_by_hand(kind: str) -> None:
     assert found.cached_kv == (16 if kind == "mamba" else 20) * geometry.entry_bytes
     assert found.running_kv == (16 if kind == "mamba" else 12) * geometry.entry_bytes
     states = 1 if kind == "mamba" else 0
-    assert found.cached_states == states * geometry.state_bytes
+    kept = geometry.kept_bytes
+    assert (kept < geometry.state_bytes) == (dtype == "int8")
+    assert found.cached_states == states * kept
     assert found.running_states == 3 * states * geometry.state_bytes
-    assert found.padding == 4 * states * (geometry.frame_bytes - geometry.state_bytes)
+    unused = 4 * geometry.frame_bytes - 3 * geometry.state_bytes - kept
+    assert found.padding == states * unused
     assert found.reserve == geometry.frame_bytes + 5
     assert sum(found) == wanted.budget
 

@@ -11,6 +11,7 @@ from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
+from hypothesis import strategies as st
 from tiny_replays import GRID, REQUESTS, request, scenario
 
 from cachepawl.offline.replay.outcome import replay
@@ -60,11 +61,11 @@ def snapshots(prompt: int, usable: int, cached: int) -> list[int]:
     return found
 
 
-@given(REQUESTS)
+@given(REQUESTS, st.sampled_from(["auto", "int8", "fp8"]))
 @settings(max_examples=150)
-def test_hits_are_those_of_the_brute_force(requests: list[TraceRequest]) -> None:
-    found = replay(scenario("mamba", chunk=CHUNK, check_level=1), requests)
-    assert found.total.hit == brute_force(requests)
+def test_hits_are_those_of_the_brute_force(requests: list[TraceRequest], dtype: str) -> None:
+    wanted = scenario("mamba", chunk=CHUNK, check_level=1, checkpoint_dtype=dtype)
+    assert replay(wanted, requests).total.hit == brute_force(requests)
 
 
 @given(REQUESTS)

@@ -109,6 +109,21 @@ def test_tables(made: Made) -> None:
     assert "trace.jsonl (mooncake), 80 requests" in text
 
 
+def test_how_states_are_stored_stands_beside_the_policy(made: Made) -> None:
+    small = made.found.outcomes[0].scenario
+    sweep = Sweep(made.source, [small, replace(small, checkpoint_dtype="int8")], [])
+    outcomes, lines = run(sweep)
+    report = replay_report(made.source, made.facts, outcomes, lines)
+    hits = next(b for b in report.document.blocks if isinstance(b, Table))
+    assert [row[0] for row in hits.rows] == ["lru", "lru, int8"]
+    plain, int8 = report.data["replays"]
+    assert (plain["checkpoint_dtype"], int8["checkpoint_dtype"]) == ("auto", "int8")
+    # Pages of 64 tokens make frames that are larger than a state.
+    assert (plain["kept_states_per_frame"], int8["kept_states_per_frame"]) == (1, 6)
+    said = f"in int8: {outcomes[1].scenario.geometry.kept_bytes:,} bytes, 6 a frame"
+    assert said in to_markdown(report.document)
+
+
 def test_the_page_draws_itself(made: Made, tmp_path: Path) -> None:
     dom = drawn_page(to_html(made.report.document), tmp_path)
     assert plots_in(dom) == 5

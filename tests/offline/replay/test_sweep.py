@@ -84,8 +84,8 @@ class Listed(Source):
 def test_no_replay_passes_a_bound(requests: list[TraceRequest], more: int, running: int) -> None:
     source = Listed(Path("listed"))
     source.made = requests
-    for kind in ("mamba", "attention"):
-        wanted = scenario(kind, 5 + more, running=running, check_level=2)
+    for kind, dtype in (("mamba", "auto"), ("mamba", "int8"), ("attention", "auto")):
+        wanted = scenario(kind, 5 + more, running=running, check_level=2, checkpoint_dtype=dtype)
         hit = {name: line_of(name, source, wanted).hit for name in BOUNDS}
         assert hit["endless memory"] == by_brute_force(requests, GRID if kind == "mamba" else 4)
         for reached in (replay(wanted, requests).total.hit, hit["clairvoyant"]):
@@ -101,6 +101,16 @@ def test_lines_are_by_budget_or_flat() -> None:
     budgets = {name: [line.budget for line in lines if line.name == name] for name in BOUNDS}
     assert budgets["endless memory"] == [None]
     assert budgets["upper bound"] == [scenario().budget, *(one.budget for one in scenarios())]
+
+
+def test_lines_are_by_how_states_are_stored() -> None:
+    arenas = [scenario("mamba", 40, checkpoint_dtype=dtype) for dtype in ("auto", "int8")]
+    asked = wanted_lines(["upper bound", "endless memory"], arenas)
+    source = Listed(Path("listed"))
+    source.made = [request(range(100 * i, 100 * i + 20)) for i in range(60)] * 2
+    lines = [line_of(name, source, one) for name, one in asked]
+    assert [line.label for line in lines] == ["upper bound", "upper bound, int8", "endless memory"]
+    assert lines[0].hit < lines[1].hit <= lines[2].hit
 
 
 def by_brute_force(requests: list[TraceRequest], step: int) -> int:

@@ -71,7 +71,11 @@ class Known(NamedTuple):
         flags = self.flags
         if flags is None:
             return False
-        ours = flags.given & {"cachepawl_device_gb", "cachepawl_policy"}
+        ours = flags.given & {
+            "cachepawl_device_gb",
+            "cachepawl_policy",
+            "cachepawl_checkpoint_dtype",
+        }
         named = "cachepawl.launch_server" in flags.rest or flags.radix_cache_backend == "cachepawl"
         return bool(ours) or named
 

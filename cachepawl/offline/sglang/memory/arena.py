@@ -60,6 +60,7 @@ def arena_plan(spec: ModelSpec, flags: ServerFlags, budget: Budget) -> ArenaPlan
     s = settle(spec, flags)
     states = s.states_per_request
     shapes = geometry_from_spec(s.spec, s.page_tokens, s.tp)
+    shapes = shapes.with_checkpoints(flags.cachepawl_checkpoint_dtype)
     page_cap, state_cap = caps(shapes, states, flags.max_total_tokens, flags.max_mamba_cache_size)
     if flags.cachepawl_device_gb is not None:
         budget = Budget(int(flags.cachepawl_device_gb * GIB), True, "--cachepawl-device-gb")
