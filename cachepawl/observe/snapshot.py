@@ -41,8 +41,7 @@ def snapshot(
     geometry, tree = cache.geometry, cache.tree
     nodes = list(tree.walk())
     cells = draw_cells(cache, nodes, most_cells)
-    sizes = {"page_bytes": geometry.page_bytes, "state_bytes": geometry.state_bytes}
-    kept = {"state_bytes": geometry.kept_bytes}
+    page, kept = geometry.page_bytes, geometry.kept_bytes
     return {
         "format": FORMAT,
         "version": VERSION,
@@ -50,14 +49,15 @@ def snapshot(
             "frames": geometry.num_frames,
             "frame_bytes": geometry.frame_bytes,
             "page_tokens": geometry.page_tokens,
-            **sizes,
-            **({} if cache.checkpoints is None else {"kept_bytes": geometry.kept_bytes}),
+            "page_bytes": page,
+            "state_bytes": geometry.state_bytes,
+            "kept_bytes": None if cache.checkpoints is None else kept,
         },
         "requests": len(cache.refs.rows),
         "bytes": dict(zip(KINDS, map(sum, zip(*cells, strict=True)), strict=True)),
         "tree": {
             "nodes": len(nodes),
-            "entries": outline(tree, nodes, most_nodes, **(sizes | kept)),
+            "entries": outline(tree, nodes, most_nodes, page_bytes=page, state_bytes=kept),
         },
         "cells": {
             "frames_each": frames_each(geometry.num_frames, most_cells),

@@ -33,7 +33,7 @@ class Geometry(_Strict):
     page_tokens: Size
     page_bytes: Size
     state_bytes: Count
-    kept_bytes: Size | None = None
+    kept_bytes: Size | None
     """Of a state in the tree, where those are compressed."""
 
 

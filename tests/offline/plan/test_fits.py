@@ -13,7 +13,7 @@ from cachepawl.offline.plan.fits import LIMIT, fit
 from cachepawl.offline.plan.gpus import GPUS, find_gpu
 from cachepawl.offline.plan.ratios import GRID, best_of, static_at, sweep
 from cachepawl.offline.plan.stores import ArenaStore, StaticStore, Store, UnifiedStore
-from cachepawl.offline.plan.workload import Workload, make_workload, need
+from cachepawl.offline.plan.workload import Need, Workload, make_workload, need
 from cachepawl.offline.sglang.flags import parse_flags
 from cachepawl.offline.sglang.memory import DoesNotFit, arena_plan, static_plan, unified_plan
 from cachepawl.offline.sglang.memory.budget import GIB, rest_budget
@@ -120,9 +120,9 @@ def test_the_best_ratio_is_the_best_of_all() -> None:
 def test_a_shared_prefix_is_there_once() -> None:
     w = Workload(100, 70, 1)
     # Four whole pages of 16 are shared; 36 tokens, three pages, are a conversation's own.
-    assert need(w, 16, 2, 3, 3) == (4 + 5 * 3, 1 + 2 * 3 + 3)
-    assert need(w, 16, 2, 3, 0) == (4 + 5 * 3, 0)
-    assert need(Workload(100, 0, 1), 16, 1, 0, 3) == (7, 3)
+    assert need(w, 16, 2, 3, 3) == Need(4 + 5 * 3, 1 + 2 * 3 + 3, kept=1 + 3)
+    assert need(w, 16, 2, 3, 0) == Need(4 + 5 * 3, 0)
+    assert need(Workload(100, 0, 1), 16, 1, 0, 3) == Need(7, 3)
 
 
 @pytest.mark.parametrize(
