@@ -13,6 +13,7 @@ import pytest
 
 from benchmarks import bench_alloc, bench_tree
 
+pytestmark = pytest.mark.xdist_group("make bench")
 ROOT = Path(__file__).parents[2]
 
 

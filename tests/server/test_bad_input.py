@@ -45,20 +45,25 @@ def words(*more: str, page: int = PAGE, port: int | None = None) -> list[str]:
     return command(FAMILY, page, port or free_port(), pawl=True, limits=Limits(), more=list(more))
 
 
+BAD = [
+    (["--cachepawl-devise-gb", "1"], ["--cachepawl-devise-gb", "--cachepawl-device-gb"]),
+    (["--cachepawl-device-gb", "-1"], ["--cachepawl-device-gb -1.0", "greater than 0"]),
+    (["--cachepawl-trace", "nowhere/log"], ["--cachepawl-trace", "/nowhere/log: No such file"]),
+    (["--enable-unified-memory"], ["--enable-unified-memory", "not supported"]),
+    (["--cachepawl-device-gb", "0.00005"], ["53687 bytes", "81920 bytes"]),
+]
+ALIKE = [
+    (["--cachepawl-check-level", "7"], ["--cachepawl-check-level 7", "0, 1 or 2"]),
+    (["--cachepawl-trace", "."], ["--cachepawl-trace", "is a directory; name a file"]),
+    (["--cachepawl-trace-mb", "0"], ["--cachepawl-trace-mb 0.0", "greater than 0"]),
+    (["--cachepawl-trace-salt", "x"], ["--cachepawl-trace-salt", "give --cachepawl-trace too"]),
+    (["--no-such-flag"], ["--no-such-flag"]),
+]
+"""Refused in the same places as those of `BAD`; each takes as long as importing SGLang."""
+
+
 @pytest.mark.parametrize(
-    ("more", "says"),
-    [
-        (["--cachepawl-devise-gb", "1"], ["--cachepawl-devise-gb", "--cachepawl-device-gb"]),
-        (["--cachepawl-device-gb", "-1"], ["--cachepawl-device-gb -1.0", "greater than 0"]),
-        (["--cachepawl-check-level", "7"], ["--cachepawl-check-level 7", "0, 1 or 2"]),
-        (["--cachepawl-trace", "nowhere/log"], ["--cachepawl-trace", "/nowhere/log: No such file"]),
-        (["--cachepawl-trace", "."], ["--cachepawl-trace", "is a directory; name a file"]),
-        (["--cachepawl-trace-mb", "0"], ["--cachepawl-trace-mb 0.0", "greater than 0"]),
-        (["--cachepawl-trace-salt", "x"], ["--cachepawl-trace-salt", "give --cachepawl-trace too"]),
-        (["--no-such-flag"], ["--no-such-flag"]),
-        (["--enable-unified-memory"], ["--enable-unified-memory", "not supported"]),
-        (["--cachepawl-device-gb", "0.00005"], ["53687 bytes", "81920 bytes"]),
-    ],
+    ("more", "says"), BAD + [pytest.param(*case, marks=pytest.mark.stress) for case in ALIKE]
 )
 def test_one_line_and_exit_2(more: list[str], says: list[str], tmp_path: Path) -> None:
     code, lines = launch(words(*more), tmp_path)

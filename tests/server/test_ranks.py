@@ -59,6 +59,7 @@ def play(live: Server) -> list[int]:
     ]
 
 
+@pytest.mark.stress
 @pytest.mark.xdist_group("ranks")
 def test_two_runs_decide_alike(tmp_path: Path) -> None:
     """Other hash seeds, another time of day: the same decisions line by line."""

@@ -75,8 +75,10 @@ def by_name(ended: list[RecordedRequest], names: list[str]) -> dict[str, Recorde
 
 @pytest.mark.parametrize(
     ("cell", "gib", "suffix"),
-    [(Cell("nemotron_h", 16), "0.0012", ".zst"), (Cell("qwen3", 1), "0.0005", "")],
-    ids=str,
+    [
+        pytest.param(Cell("nemotron_h", 16), "0.0012", ".zst", id="nemotron_h-16"),
+        pytest.param(Cell("qwen3", 1), "0.0005", "", id="qwen3-1", marks=pytest.mark.stress),
+    ],
 )
 def test_the_log_has_the_servers_hits(cell: Cell, gib: str, suffix: str, tmp_path: Path) -> None:
     path = tmp_path / f"trace{suffix}"

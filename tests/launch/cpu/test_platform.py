@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+pytestmark = pytest.mark.xdist_group("platform")
 ENTRY_POINTS = """\
 [sglang.srt.platforms]
 cachepawl_cpu = cachepawl_launch.cpu.platform:activate
