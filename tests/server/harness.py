@@ -101,7 +101,7 @@ class Client:
         return [_answer(out) for out in self._post(body)]
 
     def _post(self, body: dict[str, Any]) -> Any:
-        reply = requests.post(f"{self.base}/generate", json=body, timeout=300)
+        reply = requests.post(f"{self.base}/generate", json=body, timeout=1800)
         reply.raise_for_status()
         return reply.json()
 
@@ -214,10 +214,17 @@ def model_folder() -> Path:
 
 
 def command(
-    family: str, page: int, port: int, *, pawl: bool, limits: Limits | None, more: Sequence[str]
+    family: str,
+    page: int,
+    port: int,
+    *,
+    pawl: bool,
+    limits: Limits | None,
+    more: Sequence[str],
+    model: Path | None = None,
 ) -> list[str]:
     """The command line of a server, as a user would type it."""
-    model = make_tiny(family, model_folder())
+    model = model or make_tiny(family, model_folder())
     ours, theirs = ["cachepawl.launch_server", "--cachepawl-cpu"], ["sglang.launch_server"]
     entry = ours if pawl else theirs
     args = serve_args(family, page, limits=limits)
@@ -235,11 +242,15 @@ def running(
     limits: Limits | None = None,
     more: Sequence[str] = (),
     env: dict[str, str] | None = None,
+    model: Path | None = None,
 ) -> Iterator[Server]:
-    """A ready server on the CPU; it and all its processes are gone afterwards."""
+    """A ready server on the CPU; it and all its processes are gone afterwards.
+
+    `model` is another checkpoint of the family than the usual tiny one.
+    """
     port = free_port()
     log = folder / f"{'pawl' if pawl else 'stock'}-{family}-{page}-{port}.log"
-    words = command(family, page, port, pawl=pawl, limits=limits, more=more)
+    words = command(family, page, port, pawl=pawl, limits=limits, more=more, model=model)
     with launched(words, port, log, serve_env() | (env or {})) as server:
         yield server
 

@@ -9,8 +9,9 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from cachepawl_launch.cpu.tiny_config import BOS, EOS, FAMILIES, PAD, config_of
 from cachepawl_launch.cpu.tiny_tokenizer import write_tokenizer
@@ -23,10 +24,19 @@ _MARKER = "cachepawl-tiny.json"
 _RECIPE = 1
 
 
-def make_tiny(family: str, out_dir: Path, *, wide: bool = False) -> Path:
+def make_tiny(
+    family: str,
+    out_dir: Path,
+    *,
+    wide: bool = False,
+    name: str | None = None,
+    changes: Mapping[str, Any] | None = None,
+) -> Path:
     """Write the checkpoint of `family` to ``out_dir / family`` unless it is there already.
 
     With `wide` it has shapes that a GPU's kernels take, and its folder is ``family-wide``.
+    `changes` to its configuration make another model; give it a `name` of its own, which is
+    the folder's.
 
     The folder appears complete, by one rename, so that several processes may ask for the same
     one at once. Takes seconds; the same bytes every time.
@@ -38,8 +48,8 @@ def make_tiny(family: str, out_dir: Path, *, wide: bool = False) -> Path:
         ValueError: `family` is not one of `FAMILIES`.
         FileExistsError: the folder exists but this recipe did not make it.
     """
-    config = config_of(family, wide=wide)
-    target = out_dir / (f"{family}-wide" if wide else family)
+    config = config_of(family, wide=wide) | dict(changes or {})
+    target = out_dir / (name or (f"{family}-wide" if wide else family))
     if target.exists():
         return _checked(target)
     out_dir.mkdir(parents=True, exist_ok=True)
