@@ -25,7 +25,7 @@ import requests
 from cachepawl_launch.cpu.flags import Limits, serve_args, serve_env
 from cachepawl_launch.cpu.tiny import make_tiny
 
-START_SECONDS = 240
+START_SECONDS = 600
 TOLERANCE = 1e-4
 """Largest difference of a log-probability that counts as equal."""
 VOCABULARY = range(5, 260)
