@@ -31,12 +31,33 @@ def look(code: str = LOOK, **env: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+UNAPPLIED = """
+from cachepawl_launch.install import check_applied
+from cachepawl.config import Options
+from cachepawl.errors import ConfigError
+try:
+    check_applied(Options())
+except ConfigError as error:
+    print(error)
+"""
+
+
 def test_not_wanted_nothing_is_touched() -> None:
-    done = look()
-    assert done.stdout.split() == ["0", "False", "False"], done.stderr
+    """And whoever asks for the patches there is told that they are not in place."""
+    done = look(LOOK + UNAPPLIED)
+    touched, asked = done.stdout.split("\n", 1)
+    assert touched.split() == ["0", "False", "False"], done.stderr
+    assert "did not apply the patch" in asked
 
 
-@pytest.mark.parametrize("more", [{}, {"host_gb": "1", "policy": "joint"}])
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"host_gb": "1", "policy": "joint"},  # every patch that there is
+        pytest.param({}, marks=pytest.mark.stress),  # as all servers of the tests have them
+    ],
+    ids=["all", "least"],
+)
 def test_wanted_every_patch_is_applied(more: dict[str, Any]) -> None:
     options = Options(**more)
     check = LOOK + (
@@ -53,16 +74,3 @@ def test_wrong_options_end_the_process() -> None:
     done = look(**{ENVIRONMENT: '{"policy": "magic"}'})
     assert done.returncode == 3
     assert "cachepawl: --cachepawl-policy 'magic'" in done.stderr
-
-
-def test_an_unapplied_patch_is_noticed() -> None:
-    code = """
-from cachepawl_launch.install import check_applied
-from cachepawl.config import Options
-from cachepawl.errors import ConfigError
-try:
-    check_applied(Options())
-except ConfigError as error:
-    print(error)
-"""
-    assert "did not apply the patch" in look(code).stdout
