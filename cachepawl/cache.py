@@ -122,7 +122,9 @@ class HybridPrefixCache:
 
     def unlock_unused(self, receipt: Lock) -> None:
         """As `unlock`, for who only kept it from eviction: its place among the rest stays."""
+        node = receipt.node
         self.refs.unpin(self.tree.unlock_unused(receipt))
+        self.policy.unlocked(self.tree, node)
 
     # -- room ---------------------------------------------------------------------
 

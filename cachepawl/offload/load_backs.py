@@ -196,6 +196,7 @@ class LoadBacks:
         node, replaced, taken = None, False, False
         if error is None:
             node, replaced, taken = device.publish(row, ticket.key, ticket.depth, slot)
+            device.policy.copied(device.tree, node, ticket.source.node)
             self.holds[rider] = device.lock(node)
             device.unlock_unused(receipt)
         else:

@@ -57,6 +57,7 @@ def close_target(cache: HybridPrefixCache, ticket: Ticket, error: str | None) ->
     node, taken = None, False
     if error is None:
         node, _, taken = cache.publish(row, ticket.key, ticket.depth, slot)
+        cache.policy.copied(cache.tree, node, ticket.source.node)
     else:
         cache.release(row, start, ticket.depth)
     if slot is not None and not taken:

@@ -28,7 +28,6 @@ from cachepawl.offload.transfers import Transfers
 from cachepawl.offload.write_backs import WriteBacks
 from cachepawl.offload.writing.base import WritePolicy
 from cachepawl.policy.base import EvictionPolicy
-from cachepawl.policy.lru import LRU
 from cachepawl.pool.geometry import Geometry
 from cachepawl.tree import Miss, Node
 from cachepawl.types import Key
@@ -44,7 +43,8 @@ class HostTier:
     """The host tier of one device cache.
 
     `geometry`: the host arena's, of the device's shapes.  `policy`: what the host evicts
-    first; it has its own.  ConfigError for an arena of other shapes.
+    first; the device's own stands beside itself by default, and what requests teach is then
+    shared.  ConfigError for an arena of other shapes.
     """
 
     def __init__(
@@ -54,13 +54,14 @@ class HostTier:
         transfers: Transfers,
         writing: WritePolicy,
         *,
-        policy: EvictionPolicy = LRU,
+        policy: EvictionPolicy | None = None,
         options: TierOptions | None = None,
     ) -> None:
         _require_same_shapes(device.geometry, geometry)
         options = options or TierOptions()
         slots = 1 if geometry.state is not None else 0
         self.device = device
+        policy = policy or device.policy.beside()
         self.host = HybridPrefixCache(geometry, states_per_request=slots, policy=policy)
         self.writing = writing
         self.options = options
@@ -166,6 +167,9 @@ class HostTier:
 
     def published(self, done: Published) -> None:
         """A request has published up to a node."""
+        there = self.copies.of(done.node)
+        if there is not None and there.end == done.node.end:
+            self.host.policy.copied(self.host.tree, there, done.node)
         if self.failure is not None or self._note_use(done.node) or not done.state_taken:
             return
         # The state is new; its KV may have gone to the host long ago.

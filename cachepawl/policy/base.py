@@ -44,6 +44,13 @@ class EvictionPolicy:
         """Why a victim that it just named goes before its rivals, for people.  Read only."""
         return ""
 
+    def beside(self) -> EvictionPolicy:
+        """A policy of the same kind for another tier of the same cache.
+
+        Both may share what requests teach, of which only this one is told.
+        """
+        raise NotImplementedError
+
     # What it is told
 
     def serve(self, tree: RadixTree, token_bytes: float, state_bytes: float) -> None:
@@ -59,6 +66,12 @@ class EvictionPolicy:
 
     def published(self, tree: RadixTree, row: int, node: Node) -> None:
         """KV of the request in a row was published down to a node's end, maybe with a state."""
+
+    def copied(self, tree: RadixTree, node: Node, source: Node) -> None:
+        """What a node has was copied from one of the tier beside; requests used neither for that.
+
+        `source` may lie deeper.  Called again where the source may have become worth more since.
+        """
 
     def ended(self, tree: RadixTree, row: int) -> None:
         """The request in a row is gone."""

@@ -35,6 +35,10 @@ class Lru(EvictionPolicy):
             return Victim(leaf, "kv")
         return None if last is None else Victim(last, "state")
 
+    def beside(self) -> Lru:
+        """It remembers nothing, so one serves all."""
+        return self
+
     def reason(self, tree: RadixTree, victim: Victim) -> str:
         """How long it was not used."""
         return _idle(tree, victim)

@@ -18,7 +18,6 @@ from cachepawl.config import BACKEND, ENVIRONMENT, Options
 from cachepawl.errors import CachepawlError, ConfigError
 from cachepawl.offload.tier import HostTier
 from cachepawl.offload.writing import WRITE_POLICIES
-from cachepawl.policy import POLICIES
 from cachepawl.pool.arena import Arena
 from cachepawl_launch import map_order
 from cachepawl_launch.adapter import CachepawlPrefixCache
@@ -207,7 +206,6 @@ class Assembly:
             parts.arena.geometry,
             parts.orders,
             WRITE_POLICIES[options.write_policy](),
-            policy=POLICIES[options.policy](),
         )
         tier.loads.before_start = self._catch_up
         return HostSteps(tier, parts, self.tree_cache, agreement(context.params.tp_cache_group))

@@ -217,11 +217,6 @@ def check_host_flags(ours: argparse.Namespace) -> None:
             "--cachepawl-trace beside --cachepawl-host-gb is not supported: what the host tier "
             "does is not recorded yet; drop either"
         )
-    elif ours.cachepawl_policy != "lru":
-        raise ConfigError(
-            f"--cachepawl-policy {ours.cachepawl_policy} beside --cachepawl-host-gb is not "
-            f"supported: it learns from requests, and what a load brings back is none; use lru"
-        )
     elif ours.cachepawl_checkpoint_dtype != "auto":
         raise ConfigError(
             f"--cachepawl-checkpoint-dtype {ours.cachepawl_checkpoint_dtype} beside "

@@ -58,17 +58,26 @@ class Reference:
     spells: list[Stretch] = field(default_factory=list)
     rows: dict[int, Prefix] = field(default_factory=dict)
     claims: dict[Node, list[Place]] = field(default_factory=dict)
+    """Of the nodes of all tiers."""
+    trees: list[RadixTree] = field(default_factory=list)
+    """Of all tiers; requests run on the first."""
 
     # What happens
 
-    def began(self, tree: RadixTree, row: int, key: Key, at: int) -> None:
+    def forget(self) -> None:
+        """Everything, as before the first request."""
+        self.now = 0
+        for what in (self.places, self.spells, self.rows, self.claims):
+            what.clear()
+
+    def began(self, row: int, key: Key, at: int) -> None:
         self.now = max(self.now, at)
         marks = memoryview(key.tokens).cast("q")[self.stride - 1 :: self.stride].tobytes()
         total, space = len(marks) // 8, key.namespace
         known = max((_shared(marks, m) for s, m in self.places if s == space), default=0)
         on_way = [self.places[space, marks[: 8 * n]] for n in range(1, known + 1)
                   if (space, marks[: 8 * n]) in self.places]  # fmt: skip
-        found = tree.peek(key)
+        found = max((tree.peek(key) for tree in self.trees), key=lambda match: match.kv_len)
         limit = len(key.tokens) // 8 - 1
         if found.kv_len < found.deepest.end:
             limit = min(limit, found.kv_len)
@@ -96,8 +105,8 @@ class Reference:
         answer = place.answer
         if answer is None:
             return
-        carrier = self.carrier(answer)
-        if carrier is None or carrier.end < answer.end:
+        carriers = [self.carrier(tree, answer) for tree in self.trees]
+        if all(carrier is None or carrier.end < answer.end for carrier in carriers):
             assert answer.spell is not None
             if answer.spell.stop is None:
                 self.spells.remove(answer.spell)
@@ -107,8 +116,8 @@ class Reference:
 
     def drop_answer(self, place: Place) -> None:
         answer, place.answer = place.answer, None
-        if answer is not None:
-            self.let_go(answer)
+        for tree in self.trees if answer is not None else ():
+            self.let_go(tree, answer)
 
     def use(self, place: Place) -> None:
         if place.spell is not None and place.spell.stop is None:
@@ -152,10 +161,7 @@ class Reference:
             place = self.places.get((space, marks[: 8 * depth]))
             if place is None:
                 continue
-            before = self.carrier(place)
-            if before is None or before.end < node.end:
-                self.let_go(place)
-                self.claim(mine, place)
+            self.take(tree, node, place)
 
     def leaving(self, tree: RadixTree, victim: Victim) -> None:
         left = self.claims.pop(victim.node, [])
@@ -164,13 +170,27 @@ class Reference:
             if heir.parent is not None:
                 self.claim(self.claims.setdefault(heir, []), place)
 
-    def carrier(self, place: Place) -> Node | None:
-        return next((node for node, held in self.claims.items() if place in held), None)
+    def copied(self, tree: RadixTree, node: Node, source: Node) -> None:
+        if node.parent is None or (tree.has_states and node.state is None):
+            return
+        self.claims.setdefault(node, [])
+        for place in list(self.claims.get(source, [])):
+            self.take(tree, node, place)
 
-    def let_go(self, place: Place) -> None:
-        for held in self.claims.values():
-            if place in held:
-                held.remove(place)
+    def take(self, tree: RadixTree, node: Node, place: Place) -> None:
+        before = self.carrier(tree, place)
+        if before is None or before.end < node.end:
+            self.let_go(tree, place)
+            self.claim(self.claims[node], place)
+
+    def carrier(self, tree: RadixTree, place: Place) -> Node | None:
+        held = (node for node, places in self.claims.items() if place in places)
+        return next((node for node in held if node.owner is tree.root), None)
+
+    def let_go(self, tree: RadixTree, place: Place) -> None:
+        carrier = self.carrier(tree, place)
+        if carrier is not None:
+            self.claims[carrier].remove(place)
 
     def claim(self, held: list[Place], place: Place) -> None:
         held.append(place)

@@ -7,10 +7,13 @@ from collections.abc import Callable
 import pytest
 from joint_reference import Reference
 from test_recorded import recording
+from test_tiers import run_seed, tiered
 
+from cachepawl.offload.writing import WRITE_POLICIES
 from cachepawl.policy import POLICIES
 from cachepawl.policy.base import Facts, Kind, Victim
 from cachepawl.policy.joint import Joint
+from cachepawl.policy.joint.requests import Requests
 from cachepawl.tree import Node, RadixTree
 from cachepawl.types import Key
 
@@ -18,33 +21,46 @@ from cachepawl.types import Key
 class Watched(Joint):
     """Looks at all units before it names one, and compares."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, requests: Requests | None = None) -> None:
+        super().__init__(requests)
         self.reference = Reference(self.stride, self.most_claims)
+
+    def beside(self) -> Watched:
+        below = type(self)(self.requests)
+        below.reference = self.reference
+        return below
 
     def serve(self, tree: RadixTree, token_bytes: float, state_bytes: float) -> None:
         super().serve(tree, token_bytes, state_bytes)
         self.reference.token_bytes, self.reference.state_bytes = token_bytes, state_bytes
+        self.reference.trees.append(tree)
 
     def began(self, tree: RadixTree, row: int, key: Key, at: int, recalled: Facts | None) -> Facts:
-        self.reference.began(tree, row, key, at)
+        self.reference.began(row, key, at)
         return super().began(tree, row, key, at, recalled)
 
     def published(self, tree: RadixTree, row: int, node: Node) -> None:
         self.reference.published(tree, row, node)
         super().published(tree, row, node)
 
+    def copied(self, tree: RadixTree, node: Node, source: Node) -> None:
+        self.reference.copied(tree, node, source)
+        super().copied(tree, node, source)
+
     def leaving(self, tree: RadixTree, victim: Victim) -> None:
         self.reference.leaving(tree, victim)
         super().leaving(tree, victim)
 
     def ended(self, tree: RadixTree, row: int) -> None:
-        self.reference.rows.pop(row, None)
+        if self.place == 0:  # rows of other tiers have other numbers
+            self.reference.rows.pop(row, None)
         super().ended(tree, row)
 
     def emptied(self, tree: RadixTree) -> None:
-        costs = self.reference.token_bytes, self.reference.state_bytes
-        self.reference = Reference(self.stride, self.most_claims, *costs)
+        for node in [node for node in self.reference.claims if node.owner is None]:
+            del self.reference.claims[node]
+        if self.place == 0:
+            self.reference.forget()
         super().emptied(tree)
 
     def victim(self, tree: RadixTree, kind: Kind | None = None) -> Victim | None:
@@ -100,6 +116,41 @@ def test_victims_for_long(watched: Callable[..., type], must_pass: Callable[...,
     must_pass(watched(Watched), runs=500, steps=60, fresh=True)
 
 
+@pytest.mark.parametrize("writing", WRITE_POLICIES)
+def test_two_tiers_share_what_is_learned(
+    watched: Callable[..., type], must_pass: Callable[..., None], writing: str
+) -> None:
+    """What either tier gives up is what the reference would, of sites that moved with bytes."""
+    must_pass(tiered(watched(Watched), writing), runs=4, steps=8)
+
+
+@pytest.mark.parametrize("writing", WRITE_POLICIES)
+def test_seeds_of_two_tiers(watched: Callable[..., type], writing: str) -> None:
+    machine = tiered(watched(Watched), writing)
+    for seed in range(4):
+        run_seed(machine, seed, 4)
+
+
+def test_sites_that_stay_behind_are_noticed(watched: Callable[..., type]) -> None:
+    """A copy of which the policy hears nothing."""
+
+    class Deaf(Watched):
+        def copied(self, tree: RadixTree, node: Node, source: Node) -> None:
+            self.reference.copied(tree, node, source)
+
+    machine = tiered(watched(Deaf), "write_through")
+    with pytest.raises(AssertionError):
+        all(run_seed(machine, seed, 4) for seed in range(10))
+
+
+@pytest.mark.stress
+@pytest.mark.parametrize("writing", WRITE_POLICIES)
+def test_two_tiers_for_long(
+    watched: Callable[..., type], must_pass: Callable[..., None], writing: str
+) -> None:
+    must_pass(tiered(watched(Watched), writing), runs=100, steps=40, fresh=True)
+
+
 def test_mutants_are_caught(watched: Callable[..., type], must_fail: Callable[..., None]) -> None:
     """Claims that are not inherited."""
 
@@ -107,7 +158,7 @@ def test_mutants_are_caught(watched: Callable[..., type], must_fail: Callable[..
         def leaving(self, tree: RadixTree, victim: Victim) -> None:
             unit = self.units.get(victim.node)
             for site in list(unit.sites) if unit is not None else []:
-                self._let_go(site)
+                self.let_go(site)
             super().leaving(tree, victim)
 
     must_fail(watched(Forgetful))

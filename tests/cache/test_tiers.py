@@ -29,7 +29,6 @@ from cachepawl.offload.options import TierOptions
 from cachepawl.offload.tickets import Ready
 from cachepawl.offload.tier import HostTier
 from cachepawl.offload.writing import WRITE_POLICIES
-from cachepawl.policy.lru import Lru
 from cachepawl.tree import Node
 from cachepawl.types import Key
 
@@ -80,7 +79,6 @@ def tiered(base: type, writing: str, tier_type: type[HostTier] = HostTier) -> ty
                 geometry.with_budget(frames * geometry.frame_bytes),
                 self.moving,
                 WRITE_POLICIES[writing](),
-                policy=Lru(),
                 options=TierOptions(
                     write_bytes=dice.choice([1, 3, 100]) * geometry.frame_bytes,
                     write_bytes_beside_loads=dice.choice([0, 2]) * geometry.frame_bytes,

@@ -97,10 +97,19 @@ def test_a_wrong_load_shows(cell: Cell, tmp_path: Path) -> None:
 
 
 @pytest.mark.stress
-@pytest.mark.parametrize("policy", ["write_through_selective", "write_back"])
-def test_other_write_policies(policy: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("writing", "policy"),
+    [
+        ("write_through_selective", "lru"),
+        ("write_back", "lru"),
+        ("write_through", "joint"),
+        ("write_back", "joint"),
+    ],
+)
+def test_other_policies(writing: str, policy: str, tmp_path: Path) -> None:
     jobs = round_of(40)
-    more = [*LOUD, *HOST, *EAGER, "--cachepawl-write-policy", policy]
+    more = [*LOUD, *HOST, *EAGER]
+    more += ["--cachepawl-write-policy", writing, "--cachepawl-policy", policy]
     with running(QUICK.family, QUICK.page, tmp_path, limits=LIMITS, more=more) as live:
         cold = [live.client.generate(*job) for job in jobs for _ in range(2)][::2]
         warm = one_by_one(live.client, jobs)

@@ -84,6 +84,12 @@ class Witness(EvictionPolicy):
     def published(self, tree: RadixTree, row: int, node: Node) -> None:
         self.policy.published(tree, row, node)
 
+    def copied(self, tree: RadixTree, node: Node, source: Node) -> None:
+        self.policy.copied(tree, node, source)
+
+    def beside(self) -> EvictionPolicy:
+        return self.policy.beside()
+
     def ended(self, tree: RadixTree, row: int) -> None:
         self.policy.ended(tree, row)
 

@@ -8,7 +8,7 @@ from typing import Literal
 
 from cachepawl.cache import HybridPrefixCache
 from cachepawl.errors import InputError
-from cachepawl.offline.replay.tiers import DeviceAlone, HostRules, Link, Tiers, WithHost
+from cachepawl.offline.replay.tiers import DeviceAlone, Link, Tiers, WithHost
 from cachepawl.offline.replay.ways import Way, way_of
 from cachepawl.offload.writing import WRITE_POLICIES
 from cachepawl.policy import POLICIES
@@ -115,7 +115,7 @@ class Scenario:
             cache,
             self.geometry.with_budget(self.host),
             Link(self.geometry, self.link),
-            HostRules(POLICIES[self.policy](), WRITE_POLICIES[self.writing]()),
+            WRITE_POLICIES[self.writing](),
             self.spec.prefill_flops,
         )
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from cachepawl.cache import HybridPrefixCache, Published
 from cachepawl.offload.load_backs import Load
@@ -17,7 +17,6 @@ from cachepawl.offload.options import TierOptions
 from cachepawl.offload.tier import HostTier
 from cachepawl.offload.transfers import Direction, Order, Outcome
 from cachepawl.offload.writing.base import WritePolicy
-from cachepawl.policy.base import EvictionPolicy
 from cachepawl.pool.frames import UNLIMITED
 from cachepawl.pool.geometry import Geometry
 from cachepawl.tree import Match, Node
@@ -117,13 +116,6 @@ class Gains:
     """That requests waited for loads."""
 
 
-class HostRules(NamedTuple):
-    """What the host evicts first, and what is written to it when."""
-
-    policy: EvictionPolicy
-    writing: WritePolicy
-
-
 class WithHost:
     """A host tier behind a link."""
 
@@ -132,7 +124,7 @@ class WithHost:
         cache: HybridPrefixCache,
         geometry: Geometry,
         link: Link,
-        rules: HostRules,
+        writing: WritePolicy,
         flops: Callable[[int], int],
     ) -> None:
         """`geometry`: the host arena's.  `flops`: of prefilling a prompt of so many tokens."""
@@ -143,8 +135,7 @@ class WithHost:
             cache,
             geometry,
             link,
-            rules.writing,
-            policy=rules.policy,
+            writing,
             options=TierOptions(headroom_frames=0),
         )
 

@@ -36,7 +36,7 @@ def _units(policy: Joint, tree: RadixTree) -> Iterator[str]:
         if len(unit.sites) > policy.most_claims:
             yield f"{unit.node!r} carries {len(unit.sites)} sites"
         for site in unit.sites:
-            if site.carrier is not unit:
+            if site.carriers[policy.place] is not unit:
                 yield f"{unit.node!r} carries {site!r}, which says otherwise"
 
 
@@ -62,7 +62,7 @@ def _locked(unit: Unit) -> bool:
 
 def _sites(policy: Joint) -> Iterator[str]:
     marks = 0
-    for site in policy.sites:
+    for site in policy.requests.sites:
         marks += len(site.edge) // MARK_BYTES
         parent = site.parent
         if parent is None or parent.children.get(site.hook) is not site:
@@ -72,19 +72,19 @@ def _sites(policy: Joint) -> Iterator[str]:
         yield from _carried(policy, site)
         if site.answer is not None:
             yield from _carried(policy, site.answer)
-    if marks != policy.sites.marks:
-        yield f"{policy.sites.marks} marks are counted, {marks} found"
+    if marks != policy.requests.sites.marks:
+        yield f"{policy.requests.sites.marks} marks are counted, {marks} found"
 
 
 def _carried(policy: Joint, site: Site) -> Iterator[str]:
-    unit = site.carrier
+    unit = site.carriers[policy.place]
     if unit is not None and (policy.units.get(unit.node) is not unit or site not in unit.sites):
         yield f"{site!r} says that {unit.node!r} carries it"
 
 
 def _tables(policy: Joint) -> Iterator[str]:
     counted: dict[tuple[int, ...], tuple[list[int], list[int]]] = {}
-    for spell in policy.spells.remembered(policy.now):
+    for spell in policy.requests.spells.remembered(policy.requests.now):
         if spell.ended and spell.level != level_of(spell.age):
             yield f"a spell of {spell.age} ms ended in level {spell.level}"
         table: Table | None = spell.table
@@ -94,7 +94,7 @@ def _tables(policy: Joint) -> Iterator[str]:
                 reached[level] += 1
             ended[spell.level] += spell.ended
             table = table.parent
-    for key, table in policy.classes.tables.items():
+    for key, table in policy.requests.classes.tables.items():
         zero = [0] * (LEVELS + 1), [0] * LEVELS
         if (table.reached, table.ended) != counted.get(key, zero):
             yield f"class {key} counts {table.reached} and {table.ended}: {counted.get(key)}"

@@ -1,7 +1,7 @@
 """The policy `joint`: keep what saves the most tokens for each byte and second it is held.
 
 Of every unit (see `units`) it knows the sites that it would serve, and of every site how soon
-such sites were used again (see `survival`).  A unit's score is
+such sites were used again (see `requests`).  A unit's score is
 
     sum over its sites of uses a second  x  tokens saved a use / bytes freed
 
@@ -14,25 +14,22 @@ from collections.abc import Iterator
 
 from cachepawl.policy.base import EvictionPolicy, Facts, Kind, Victim
 from cachepawl.policy.joint.checks import violations
-from cachepawl.policy.joint.classes import ANSWER, BRANCH, END, Classes, Traits
 from cachepawl.policy.joint.history import OldSpell
 from cachepawl.policy.joint.ranks import Queue, rank_of
 from cachepawl.policy.joint.reasons import why
-from cachepawl.policy.joint.sites import MARK_BYTES, STRIDE, Site, Sites, Walk, marks_of
-from cachepawl.policy.joint.spells import Spells
+from cachepawl.policy.joint.requests import Requests
+from cachepawl.policy.joint.sites import STRIDE, Site
 from cachepawl.policy.joint.units import Bytes, Unit, above, frees_kv, is_unit, saving
 from cachepawl.policy.lru import LRU
 from cachepawl.tree import Node, RadixTree
-from cachepawl.types import TOKEN_BYTES, Key
+from cachepawl.types import Key
 
-MOST_ADVANCES = 64
-"""Levels of age entered in one step."""
 MOST_LOOKS = 16
 """Units that are looked at again to find one victim."""
 
 
 class Joint(EvictionPolicy):
-    """For one cache, from its first call on."""
+    """For one cache, from its first call on; `beside` makes one for a tier below it."""
 
     name = "joint"
     learns = True
@@ -40,26 +37,29 @@ class Joint(EvictionPolicy):
     """Tokens of a mark."""
     most_claims = 2
     """Sites that a unit carries."""
+    tree: RadixTree
 
-    def __init__(self) -> None:
+    def __init__(self, requests: Requests | None = None) -> None:
+        self.requests = Requests(self.stride) if requests is None else requests
+        """What all tiers share."""
+        self.place = 0
+        """Which of a site's carriers is a unit of this tier."""
         self.cost = Bytes(1.0, 1.0)
-        self._old: list[OldSpell] = []
         self._fresh()
+
+    def beside(self) -> Joint:
+        """It learns from the same requests, and carries the same sites."""
+        return type(self)(self.requests)
 
     def remember(self, spells: list[OldSpell]) -> None:
         """Know what an earlier run learned; before the first request, and after every reset."""
-        self._old = spells
-        self._fresh()
+        self.requests.remember(spells)
 
     def learned(self) -> Iterator[OldSpell]:
         """What it knows at this moment, for a later run; oldest first.  May be read anywhere."""
-        return _old_spells(self.spells.copy(), self.now)
+        return self.requests.learned()
 
     def _fresh(self) -> None:
-        self.now = 0
-        self.classes = Classes()
-        self.spells: Spells[Site] = Spells()
-        self.sites = Sites()
         self.units: dict[Node, Unit] = {}
         self.leaves: Queue[Unit] = Queue()
         """Units whose KV could go with them."""
@@ -68,105 +68,28 @@ class Joint(EvictionPolicy):
         self.rows: dict[int, Site] = {}
         """Where the prompts of running requests end."""
         self._beside: Node | None = None
-        for spell in self._old:
-            self.spells.add_old(self.classes.known(spell.key), spell.age, spell.ended)
 
     # What it is told
 
     def serve(self, tree: RadixTree, token_bytes: float, state_bytes: float) -> None:
+        self.tree = tree
         self.cost = Bytes(token_bytes, state_bytes)
+        self.place = len(self.requests.tiers)
+        self.requests.tiers.append(self)
 
     def emptied(self, tree: RadixTree) -> None:
+        """The tier that requests run on forgets what they taught as well."""
+        for unit in self.units.values():
+            for site in unit.sites:
+                site.carriers[self.place] = None
         self._fresh()
+        if self.place == 0:
+            self.requests.forget_all()
 
     def began(self, tree: RadixTree, row: int, key: Key, at: int, recalled: Facts | None) -> Facts:
         self._settle(tree)
-        self.now = max(self.now, at)
-        self._advance()
-        marks, found = marks_of(key, self.stride), tree.peek(key)
-        if recalled is None:
-            walk = self.sites.walk(marks, key.namespace)
-        else:
-            walk = self.sites.recall(recalled, key.namespace)
-        facts = walk.facts
-        # The last token is always computed; and where the tree knows that prompts part, marks
-        # that agree by chance mean nothing.
-        last = len(key.tokens) // TOKEN_BYTES - 1
-        parted = found.kv_len < found.deepest.end
-        limit = min(last, found.kv_len) if parted else last
-        self.rows[row] = self._learn(walk, marks, limit, found.kv_len)
-        while (old := self.sites.excess()) is not None:
-            self._forget(old)
+        facts, self.rows[row] = self.requests.began(key, at, recalled)
         return facts
-
-    def _learn(self, walk: Walk, marks: bytes, limit: int, known: int) -> Site:
-        """Uses of sites on the way, new ones where it parts and ends; returns the end."""
-        total = len(marks) // MARK_BYTES
-        used = walk.site
-        while used.parent is not None and used.end * self.stride > limit:
-            used = used.parent
-        turn, gap = 0, None
-        if used.parent is not None:
-            if used.end * 2 >= total:
-                turn, gap = used.traits.turn + 1, self.now - used.last
-            self._use(used)
-            self._use_answer(used, known)
-        if max(used.end, walk.site.end) < walk.end < total:
-            traits = Traits(BRANCH, 0, None, walk.end * self.stride)
-            branch = self.sites.make(walk, marks, walk.end, traits)
-            self._use(branch)
-            walk = Walk(branch, walk.end, None)
-        end = walk.site
-        if end.end < total:
-            end = self.sites.make(walk, marks, total, Traits(END, turn, gap, total * self.stride))
-            self._start(end)
-        elif end is not used and end.parent is not None and total * self.stride - 1 <= limit:
-            self._use(end)
-        self.sites.touch(end)
-        return end
-
-    def _use(self, site: Site) -> None:
-        self.spells.end(site.spell, self.now)
-        site.uses += 1
-        self._start(site)
-        if site.carrier is not None:
-            self._score(site.carrier)
-
-    def _use_answer(self, site: Site, known: int) -> None:
-        """A prompt went on behind a prompt; behind its answer too, if the tree has seen so."""
-        answer = site.answer
-        if answer is None:
-            return
-        carrier = answer.carrier
-        if carrier is None or carrier.node.end < answer.end:
-            self.spells.void(answer.spell)  # it was evicted: nobody knows
-            self._drop_answer(site)
-        elif known >= answer.end:
-            self._use(answer)
-
-    def _drop_answer(self, site: Site) -> None:
-        answer, site.answer = site.answer, None
-        if answer is not None:
-            self.spells.disown(answer.spell)
-            self._let_go(answer)
-
-    def _start(self, site: Site) -> None:
-        site.last = self.now
-        site.level = 0
-        site.table = self.classes.table(site.traits, site.uses)
-        site.spell = self.spells.begin(site.table, site, self.now)
-
-    def _forget(self, site: Site) -> None:
-        self._drop_answer(site)
-        self.spells.disown(site.spell)
-        self._let_go(site)
-        self.sites.forget(site)
-
-    def _let_go(self, site: Site) -> None:
-        unit, site.carrier = site.carrier, None
-        if unit is not None:
-            unit.sites.remove(site)
-            self._score(unit)
 
     def published(self, tree: RadixTree, row: int, node: Node) -> None:
         self._settle(tree)
@@ -175,7 +98,7 @@ class Joint(EvictionPolicy):
         unit = self._unit(node)
         end = self.rows.get(row)
         if end is not None and node.end // self.stride > end.end:
-            self._answer(end, unit)
+            self._claim(unit, self.requests.answered(end, node.end))
         elif end is not None:
             self._take_over(tree, end, unit)
         # What is above saves as much and frees less than before: noticed when it comes up.
@@ -185,19 +108,28 @@ class Joint(EvictionPolicy):
         """Sites from a path's end up to the unit are its own now, unless a deeper one has them."""
         reach, depth = unit.node.end // self.stride, unit.node.end
         while site.parent is not None and site.end >= reach:
-            before = site.carrier
-            if before is None or before.node.end < depth:
-                self._let_go(site)
-                self._claim(unit, site)
+            self._take(site, unit, depth)
             site = site.parent
 
-    def _answer(self, end: Site, unit: Unit) -> None:
-        """An answer was published down to the unit: the next turn may start from there."""
-        self._drop_answer(end)
-        turn, gap, depth = end.traits.turn, end.traits.gap, unit.node.end
-        end.answer = answer = Site(end, b"", depth, Traits(ANSWER, turn, gap, depth))
-        self._start(answer)
-        self._claim(unit, answer)
+    def _take(self, site: Site, unit: Unit, depth: int) -> None:
+        """The unit carries a site from now on, unless a deeper one does."""
+        before = site.carriers[self.place]
+        if before is None or before.node.end < depth:
+            self.let_go(site)
+            self._claim(unit, site)
+
+    def copied(self, tree: RadixTree, node: Node, source: Node) -> None:
+        """The unit serves what its source would: sites are where the bytes are."""
+        self._settle(tree)
+        if not is_unit(tree, node):
+            return
+        unit = self._unit(node)
+        for tier in self.requests.tiers:
+            assert isinstance(tier, Joint)
+            there = tier.units.get(source)
+            for site in list(there.sites) if there is not None else ():
+                self._take(site, unit, node.end)
+        self._look(tree, unit)
 
     def ended(self, tree: RadixTree, row: int) -> None:
         self.rows.pop(row, None)
@@ -217,7 +149,7 @@ class Joint(EvictionPolicy):
         self._dequeue(unit)
         heir = above(tree, node)
         for site in unit.sites:
-            site.carrier = None
+            site.carriers[self.place] = None
             if heir.parent is not None:
                 self._claim(self._unit(heir), site)
         self._beside = node.parent if victim.kind == "kv" else node
@@ -287,24 +219,25 @@ class Joint(EvictionPolicy):
     def look_at_all(self, tree: RadixTree) -> None:
         """Bring every score up to date.  Cost: all units; nothing that serves does this."""
         self._settle(tree)
-        for table in self.classes.tables.values():
+        for table in self.requests.classes.tables.values():
             table.outdate()
         for unit in self.units.values():
             self._look(tree, unit)
 
-    def _advance(self) -> None:
-        for site, level in self.spells.advance(self.now, MOST_ADVANCES):
-            site.level = level
-            if site.carrier is not None:
-                self._score(site.carrier)
+    def let_go(self, site: Site) -> None:
+        """No unit of this tier carries a site any more."""
+        unit, site.carriers[self.place] = site.carriers[self.place], None
+        if unit is not None:
+            unit.sites.remove(site)
+            self.score(unit)
 
     def _claim(self, unit: Unit, site: Site) -> None:
         """The unit carries a site; of too many the one that is used least goes."""
         unit.sites.append(site)
-        site.carrier = unit
+        site.carriers[self.place] = unit
         if len(unit.sites) > self.most_claims:
             least = min(unit.sites, key=_worth)
-            least.carrier = None
+            least.carriers[self.place] = None
             unit.sites.remove(least)
 
     def _look(self, tree: RadixTree, unit: Unit) -> None:
@@ -322,9 +255,9 @@ class Joint(EvictionPolicy):
                 unit.rank = rank_of(unit.score)
                 (self.leaves if leaf else self.inner).add(unit, unit.rank)
             else:
-                self._score(unit)
+                self.score(unit)
 
-    def _score(self, unit: Unit) -> None:
+    def score(self, unit: Unit) -> None:
         """Its sites changed: move it in its queue."""
         if unit.rank < 0:
             return
@@ -372,8 +305,3 @@ def _score_of(unit: Unit) -> float:
 def _worth(site: Site) -> float:
     assert site.table is not None
     return site.table.index(site.level)
-
-
-def _old_spells(spells: Spells[Site], now: int) -> Iterator[OldSpell]:
-    for spell in spells.remembered(now):
-        yield OldSpell(spell.table.key, spell.age, spell.ended)

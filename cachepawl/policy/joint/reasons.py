@@ -36,7 +36,7 @@ def _uses(site: Site) -> float:
 
 def _told(policy: Joint, site: Site) -> str:
     traits = site.traits
-    idle = (policy.now - site.last) / 1000
+    idle = (policy.requests.now - site.last) / 1000
     return (
         f"{KINDS[traits.kind]} at {traits.depth}, turn {traits.turn}, used {site.uses} times, "
         f"idle {idle:.1f} s: {_uses(site):.2g} uses a second"

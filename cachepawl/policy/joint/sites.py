@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 STRIDE = 64
 """Tokens of a mark."""
 MARK_BYTES = TOKEN_BYTES
+MOST_TIERS = 2
+"""Device and host."""
 MOST_SITES = 1 << 16
 MOST_MARKS = 1 << 22
 """Remembered at most: 32 MiB of marks, of 256 million tokens."""
@@ -38,7 +40,7 @@ class Site:
     """One of them.  `parent` is the next one towards the root."""
 
     __slots__ = (
-        "answer", "carrier", "children", "edge", "end", "hook", "last", "level", "number",
+        "answer", "carriers", "children", "edge", "end", "hook", "last", "level", "number",
         "parent", "spell", "table", "traits", "uses",
     )  # fmt: skip
 
@@ -61,8 +63,8 @@ class Site:
         self.level = LAST
         """Of the spell's age, as it was told last."""
         self.table: Table | None = None
-        self.carrier: Unit | None = None
-        """Which unit of the cache would serve the next use."""
+        self.carriers: list[Unit | None] = [None] * MOST_TIERS
+        """Which unit of each tier would serve the next use."""
         self.answer: Site | None = None
         """Of a prompt's end: where its latest answer ended.  That one is in no trie."""
 

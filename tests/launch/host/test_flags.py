@@ -63,13 +63,16 @@ def test_flags_of_a_tier_that_is_not_there(words: tuple[str, str]) -> None:
         ("--cachepawl-host-corrupt", "all"),
         ("--cachepawl-host-slow", "-1"),
         ("--cachepawl-trace", "log"),
-        ("--cachepawl-policy", "joint"),
         ("--cachepawl-checkpoint-dtype", "int8"),
     ],
 )
 def test_wrong_or_not_served_yet(words: tuple[str, str]) -> None:
     with pytest.raises(ConfigError):
         options("--cachepawl-host-gb", "1", *words)
+
+
+def test_every_policy_is_served() -> None:
+    assert options("--cachepawl-host-gb", "1", "--cachepawl-policy", "joint").policy == "joint"
 
 
 def room(size: str, *, known: bool = True, ranks: int = 1) -> str | None:

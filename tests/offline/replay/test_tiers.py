@@ -18,6 +18,7 @@ from cachepawl.offline.replay.tiers import Link, WithHost
 from cachepawl.offline.traces.request import TraceRequest
 from cachepawl.offload.transfers import Copy, Direction, Order
 from cachepawl.offload.writing import WRITE_POLICIES
+from cachepawl.policy import POLICIES
 from cachepawl.types import Runs
 
 SMALLEST = {"mamba": 5, "conv": 3, "attention": 2}
@@ -34,6 +35,7 @@ def with_host(wanted: Scenario, frames: int, **more: object) -> Scenario:
     running=st.integers(1, 3),
     writing=st.sampled_from(list(WRITE_POLICIES)),
     speed=st.sampled_from([1e2, 1e4, 1e9]),
+    policy=st.sampled_from(list(POLICIES)),
 )
 @settings(max_examples=60)
 def test_small_arenas(
@@ -43,9 +45,10 @@ def test_small_arenas(
     running: int,
     writing: str,
     speed: float,
+    policy: str,
 ) -> None:
     wanted = scenario(kind, SMALLEST[kind] + sizes[0], running=running, remembered=200)
-    wanted = with_host(wanted, sizes[1], link=speed, writing=writing)
+    wanted = with_host(wanted, sizes[1], link=speed, writing=writing, policy=policy)
     engine = Engine(wanted, Measures(wanted.spec, wanted.budget))
     assert isinstance(engine.tiers, WithHost)
     for at, one in enumerate(requests):
@@ -63,7 +66,8 @@ def test_small_arenas(
 
 @pytest.mark.parametrize("kind", PAGES)
 @pytest.mark.parametrize("writing", ["write_through", "write_back"])
-def test_what_the_host_holds_is_hit(kind: str, writing: str) -> None:
+@pytest.mark.parametrize("policy", POLICIES)
+def test_what_the_host_holds_is_hit(kind: str, writing: str, policy: str) -> None:
     """A device too small, a host that holds everything: as good as a device that does."""
     prompts = [[100 + i, *range(90)] for i in range(24)] * 2
     requests = [request(prompt, at=float(at)) for at, prompt in enumerate(prompts)]
@@ -71,7 +75,7 @@ def test_what_the_host_holds_is_hit(kind: str, writing: str) -> None:
     small = scenario(kind, {"mamba": 22, "conv": 60, "attention": 6}[kind])
     ample = replay(scenario(kind), requests).total
     alone = replay(small, requests).total
-    both = replay(with_host(small, 2000, writing=writing), requests)
+    both = replay(with_host(small, 2000, writing=writing, policy=policy), requests)
     assert ample.hit > 24 * 60
     assert alone.hit < 0.1 * ample.hit
     # What writes before eviction learns by the first evictions how far ahead it must be.

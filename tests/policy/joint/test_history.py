@@ -24,18 +24,19 @@ def test_round_trip(tmp_path: Path) -> None:
 
 
 def test_a_policy_goes_on_where_another_ended(tmp_path: Path) -> None:
-    first, second = Joint(), Joint()
+    policies = Joint(), Joint()
+    first, second = (policy.requests for policy in policies)
     table = first.classes.table(Traits(END, 0, None, 5000), 0)
     for i in range(20):
         first.spells.end(first.spells.begin(table, None, i * 3000), i * 3000 + 2500)  # type: ignore[arg-type]
     first.now = 60_000
-    save(tmp_path / "history", list(first.learned()))
-    second.remember(load(tmp_path / "history"))
+    save(tmp_path / "history", list(policies[0].learned()))
+    policies[1].remember(load(tmp_path / "history"))
     again = second.classes.tables[table.key]
     assert (again.reached, again.ended) == (table.reached, table.ended)
     assert again.index(0) == table.index(0)
-    assert list(second.learned()) == list(first.learned())
-    second.emptied(None)  # type: ignore[arg-type]
+    assert list(policies[1].learned()) == list(first.learned())
+    policies[1].emptied(None)  # type: ignore[arg-type]
     assert second.classes.tables[table.key].ended == table.ended
 
 

@@ -1,0 +1,193 @@
+"""What requests teach: which sites there are, how often and how soon each is used again.
+
+It is of no tier.  The policies of all tiers of a cache share it, so that a request is one use
+wherever its prefix was, and what one tier gives up another one still knows the worth of.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple, Protocol
+
+from cachepawl.policy.base import Facts
+from cachepawl.policy.joint.classes import ANSWER, BRANCH, END, Classes, Traits
+from cachepawl.policy.joint.history import OldSpell
+from cachepawl.policy.joint.sites import MARK_BYTES, Site, Sites, Walk, marks_of
+from cachepawl.policy.joint.spells import Spells
+from cachepawl.policy.joint.units import Unit
+from cachepawl.tree import RadixTree
+from cachepawl.types import TOKEN_BYTES, Key
+
+MOST_ADVANCES = 64
+"""Levels of age entered in one step."""
+
+
+class Tier(Protocol):
+    """A cache's policy, as far as its units carry sites."""
+
+    tree: RadixTree
+
+    def score(self, unit: Unit) -> None:
+        """A site of the unit changed."""
+
+    def let_go(self, site: Site) -> None:
+        """No unit of this tier carries the site any more."""
+
+
+class _Known(NamedTuple):
+    """What the trees have of a key, tokens."""
+
+    kv_len: int
+    parted: bool
+    """Whether another prompt goes on differently from there."""
+
+
+class Requests:
+    """Sites, spells and time.  `stride`: tokens of a mark."""
+
+    def __init__(self, stride: int) -> None:
+        self.stride = stride
+        self.tiers: list[Tier] = []
+        """In the order of `Site.carriers`."""
+        self._old: list[OldSpell] = []
+        self.forget_all()
+
+    def remember(self, spells: list[OldSpell]) -> None:
+        """Know what an earlier run learned; before the first request, and after `forget_all`."""
+        self._old = spells
+        self.forget_all()
+
+    def learned(self) -> Iterator[OldSpell]:
+        """What is known at this moment, for a later run; oldest first.  May be read anywhere."""
+        return _old_spells(self.spells.copy(), self.now)
+
+    def forget_all(self) -> None:
+        """As before the first request.  No unit may carry a site."""
+        self.now = 0
+        self.classes = Classes()
+        self.spells: Spells[Site] = Spells()
+        self.sites = Sites()
+        for spell in self._old:
+            self.spells.add_old(self.classes.known(spell.key), spell.age, spell.ended)
+
+    # A request
+
+    def began(self, key: Key, at: int, recalled: Facts | None) -> tuple[Facts, Site]:
+        """A request asks for a prompt; what was recalled of it, and the site of its end."""
+        self.now = max(self.now, at)
+        self._advance()
+        marks, known = marks_of(key, self.stride), self._known(key)
+        if recalled is None:
+            walk = self.sites.walk(marks, key.namespace)
+        else:
+            walk = self.sites.recall(recalled, key.namespace)
+        facts = walk.facts
+        # The last token is always computed; and where a tree knows that prompts part, marks
+        # that agree by chance mean nothing.
+        last = len(key.tokens) // TOKEN_BYTES - 1
+        limit = min(last, known.kv_len) if known.parted else last
+        end = self._learn(walk, marks, limit, known.kv_len)
+        while (old := self.sites.excess()) is not None:
+            self._forget(old)
+        return facts, end
+
+    def _known(self, key: Key) -> _Known:
+        """By the tree that has most of it."""
+        best = _Known(-1, False)
+        for tier in self.tiers:
+            found = tier.tree.peek(key)
+            if found.kv_len > best.kv_len:
+                best = _Known(found.kv_len, found.kv_len < found.deepest.end)
+        return best
+
+    def _advance(self) -> None:
+        for site, level in self.spells.advance(self.now, MOST_ADVANCES):
+            site.level = level
+            self._score(site)
+
+    def _score(self, site: Site) -> None:
+        """Its carriers are worth more or less than before."""
+        for tier, unit in zip(self.tiers, site.carriers, strict=False):
+            if unit is not None:
+                tier.score(unit)
+
+    def _learn(self, walk: Walk, marks: bytes, limit: int, known: int) -> Site:
+        """Uses of sites on the way, new ones where it parts and ends; returns the end."""
+        total = len(marks) // MARK_BYTES
+        used = walk.site
+        while used.parent is not None and used.end * self.stride > limit:
+            used = used.parent
+        turn, gap = 0, None
+        if used.parent is not None:
+            if used.end * 2 >= total:
+                turn, gap = used.traits.turn + 1, self.now - used.last
+            self._use(used)
+            self._use_answer(used, known)
+        if max(used.end, walk.site.end) < walk.end < total:
+            traits = Traits(BRANCH, 0, None, walk.end * self.stride)
+            branch = self.sites.make(walk, marks, walk.end, traits)
+            self._use(branch)
+            walk = Walk(branch, walk.end, None)
+        end = walk.site
+        if end.end < total:
+            end = self.sites.make(walk, marks, total, Traits(END, turn, gap, total * self.stride))
+            self._start(end)
+        elif end is not used and end.parent is not None and total * self.stride - 1 <= limit:
+            self._use(end)
+        self.sites.touch(end)
+        return end
+
+    def _use(self, site: Site) -> None:
+        self.spells.end(site.spell, self.now)
+        site.uses += 1
+        self._start(site)
+        self._score(site)
+
+    def _start(self, site: Site) -> None:
+        site.last = self.now
+        site.level = 0
+        site.table = self.classes.table(site.traits, site.uses)
+        site.spell = self.spells.begin(site.table, site, self.now)
+
+    def _use_answer(self, site: Site, known: int) -> None:
+        """A prompt went on behind a prompt; behind its answer too, if a tree has seen so."""
+        answer = site.answer
+        if answer is None:
+            return
+        if all(unit is None or unit.node.end < answer.end for unit in answer.carriers):
+            self.spells.void(answer.spell)  # it was evicted: nobody knows
+            self._drop_answer(site)
+        elif known >= answer.end:
+            self._use(answer)
+
+    def answered(self, end: Site, depth: int) -> Site:
+        """The answer to the prompt that ends at a site was published down to `depth` tokens.
+
+        The next turn may start from there; returns the site, which nobody carries yet.
+        """
+        self._drop_answer(end)
+        turn, gap = end.traits.turn, end.traits.gap
+        end.answer = answer = Site(end, b"", depth, Traits(ANSWER, turn, gap, depth))
+        self._start(answer)
+        return answer
+
+    def _drop_answer(self, site: Site) -> None:
+        answer, site.answer = site.answer, None
+        if answer is not None:
+            self.spells.disown(answer.spell)
+            self._let_go(answer)
+
+    def _forget(self, site: Site) -> None:
+        self._drop_answer(site)
+        self.spells.disown(site.spell)
+        self._let_go(site)
+        self.sites.forget(site)
+
+    def _let_go(self, site: Site) -> None:
+        for tier in self.tiers:
+            tier.let_go(site)
+
+
+def _old_spells(spells: Spells[Site], now: int) -> Iterator[OldSpell]:
+    for spell in spells.remembered(now):
+        yield OldSpell(spell.table.key, spell.age, spell.ended)
