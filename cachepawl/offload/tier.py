@@ -17,6 +17,7 @@ from collections.abc import Callable
 
 from cachepawl.cache import HybridPrefixCache, Published
 from cachepawl.errors import ConfigError, InvariantError
+from cachepawl.observe.series import OF_BOTH
 from cachepawl.offload.checks import violations
 from cachepawl.offload.copies import Copies
 from cachepawl.offload.load_backs import Load, LoadBacks, Ride
@@ -272,7 +273,8 @@ class HostTier:
 
     def stats(self) -> dict[str, int]:
         """Sizes and totals of the host, flat; all names begin with `host_`."""
-        host = {f"host_{name}": count for name, count in self.host.stats().items()}
+        found = self.host.stats()
+        host = {f"host_{name}": found[name] for name in found if name in OF_BOTH}
         mine = {f"host_{name}": count for name, count in vars(self.counters).items()}
         now = {
             "host_writes_wanted": len(self.writes),

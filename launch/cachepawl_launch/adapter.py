@@ -39,6 +39,7 @@ from cachepawl_launch.indices import key_of, make_key, token_ids
 from cachepawl_launch.kv_events import published
 from cachepawl_launch.lookups import Ending, Lookup, Lookups
 from cachepawl_launch.marks import Marks
+from cachepawl_launch.metrics import Metrics
 
 logger = logging.getLogger(__name__)
 
@@ -72,6 +73,9 @@ class HostPart(Protocol):
 
     def close(self) -> None:
         """The process ends."""
+
+    def stats(self) -> dict[str, int]:
+        """Sizes and totals."""
 
 
 class CachepawlPrefixCache(BasePrefixCache):
@@ -112,8 +116,13 @@ class CachepawlPrefixCache(BasePrefixCache):
         self._drop_prefix_of: str | None = None
         if params.enable_kv_cache_events:
             self.cache.tree.log_events()
+        self.metrics: Metrics | None = None
         if params.enable_metrics:
             self.init_metrics_collector()
+            cache = self.cache
+            self.metrics = Metrics(
+                self.metrics_collector, self.stats, cache.counters, cache.geometry
+            )
 
     # -- traits ---------------------------------------------------------------------
 
@@ -301,6 +310,7 @@ class CachepawlPrefixCache(BasePrefixCache):
         if req.rid == self._drop_prefix_of:
             self._drop_prefix_of = None
         self.lookups.end(req.rid, self.cache.counters, _ending(req))
+        self.push_metrics()
         self.log("release", checkpointed, self.cache.frames.kv_pages, self.cache.frames.states)
 
     def finish(self, handle: CacheRequestHandle, outcome: CacheRequestOutcome) -> None:
@@ -416,6 +426,15 @@ class CachepawlPrefixCache(BasePrefixCache):
                 f"row {row} of request {req.rid}: the device has token id {int(device[at])} at "
                 f"position {at} of {length}, the mirror {int(wanted[at])}"
             )
+
+    def stats(self) -> dict[str, int]:
+        """Sizes and totals of the device, and of the host where there is one."""
+        return self.cache.stats() | ({} if self.host is None else self.host.stats())
+
+    def push_metrics(self) -> None:
+        """To `/metrics`, where that is served; called often, for nothing is pushed too often."""
+        if self.metrics is not None:
+            self.metrics.push_if_due()
 
     def available_and_evictable_str(self) -> str:
         return f"cachepawl: {self.cache.stats()}\n"

@@ -257,9 +257,13 @@ class Assembly:
             return None
         section = describe_cache(self.tree_cache, self.arena.movement)
         if self.host is not None:
-            section["stats"] |= self.host.stats()
             section["host"] = describe_host(self.host.tier)
         return section
+
+    def push_metrics(self) -> None:
+        """The server is idle: what changed last is said too."""
+        if self.tree_cache is not None:
+            self.tree_cache.push_metrics()
 
     def draw_map(self, request_id: str | None) -> dict[str, Any] | None:
         """A picture of the cache, if maps are served and the request orders one."""

@@ -22,6 +22,7 @@ from cachepawl_patches import (
     fingerprint,
     forward_start,
     host_tier,
+    idle_metrics,
     init_pools,
     internal_state,
     memory_config,
@@ -53,6 +54,7 @@ PATCHED = (
     internal_state.TARGET,
     beam_search.TARGET,
     answer_grid.TARGET,
+    idle_metrics.TARGET,
 )
 """Always; more where an option asks for it."""
 
@@ -81,6 +83,7 @@ def install(options: Options) -> Assembly:
     internal_state.install(assembly.describe, assembly.draw_map)
     beam_search.install()
     answer_grid.install(options.answer_interval)
+    idle_metrics.install(assembly.push_metrics)
     if options.learns:
         arrival.install()
     if options.host_gb is not None:

@@ -19,7 +19,7 @@ def describe_cache(tree_cache: CachepawlPrefixCache, movement: Movement) -> dict
     allocator = tree_cache.token_to_kv_pool_allocator
     slots = getattr(pool, "mamba_allocator", None)
     return {
-        "stats": cache.stats(),
+        "stats": tree_cache.stats(),
         "missed_tokens": dict(cache.counters.missed),
         "requests": tree_cache.lookups.recent(RECENT),
         "tree": cache.tree.render(),

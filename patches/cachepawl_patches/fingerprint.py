@@ -16,6 +16,8 @@ _MEM = "sglang.srt.mem_cache"
 _SIZER = f"{_MEM}.kv_cache_configurator.KVCacheConfigurator"
 _MANAGERS = "sglang.srt.managers"
 
+_REPORTER = f"{_MANAGERS}.scheduler_components.metrics_reporter"
+
 KNOWN: dict[str, str] = {
     # patched
     f"{_SIZER}._resolve_memory_pool_config": "54a29aed58cdd9f8",
@@ -28,6 +30,7 @@ KNOWN: dict[str, str] = {
     "sglang.srt.beam_search.coordinator.BeamCoordinator.validate_and_init": "72899f7d40c189c2",
     "sglang.srt.observability.req_time_stats.ReqTimeStatsBase.__getstate__": "d0fe23e03e1325c8",
     "sglang.srt.observability.req_time_stats.ReqTimeStatsBase.new_from_obj": "a329e1045dbdc011",
+    f"{_REPORTER}.SchedulerMetricsReporter._maybe_log_idle_metrics": "82a9c09b4c769935",
     # patched where there is a host tier
     f"{_MANAGERS}.scheduler.Scheduler._process_hicache_events": "fb2c4399538506db",
     f"{_MANAGERS}.scheduler.Scheduler.get_new_batch_prefill": "b81e9952631db7ab",
@@ -58,6 +61,7 @@ KNOWN: dict[str, str] = {
     f"{_MANAGERS}.tokenizer_control_mixin.TokenizerControlMixin.get_internal_state": (
         "18f92e22c53325fb"
     ),
+    "sglang.srt.observability.metrics_collector.RadixCacheMetricsCollector": "361192e34e164b5f",
     "sglang.srt.utils.auth.decide_request_auth": "5ab183cd18ad6134",
 }
 

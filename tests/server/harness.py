@@ -21,6 +21,7 @@ from typing import Any
 
 import psutil
 import requests
+from prometheus_client.parser import text_string_to_metric_families
 
 from cachepawl_launch.cpu.flags import Limits, serve_args, serve_env
 from cachepawl_launch.cpu.tiny import make_tiny
@@ -140,6 +141,16 @@ class Client:
 
     def stats(self) -> dict[str, int]:
         return self.pawl()["stats"]
+
+    def metrics(self) -> dict[str, float]:
+        """`/metrics`, samples summed over their labels."""
+        reply = requests.get(f"{self.base}/metrics", timeout=60)
+        reply.raise_for_status()
+        told: dict[str, float] = {}
+        for family in text_string_to_metric_families(reply.text):
+            for sample in family.samples:
+                told[sample.name] = told.get(sample.name, 0.0) + sample.value
+        return told
 
     def wait_idle(self) -> dict[str, int]:
         """Stats once no request holds anything."""

@@ -17,6 +17,9 @@ from conftest import ARENA, EAGER, LOUD
 from harness import TOLERANCE, Answer, Client, running, tokens
 from test_pressure import mixed_jobs, worst
 
+from cachepawl.observe.series import HOST as OF_THE_HOST
+from cachepawl.observe.series import SERIES
+
 QUICK = Cell("nemotron_h", 16)
 EVERY = [pytest.param(QUICK, id=str(QUICK))] + [
     pytest.param(cell, id=str(cell), marks=pytest.mark.stress) for cell in CELLS if cell != QUICK
@@ -40,9 +43,8 @@ def one_by_one(client: Client, jobs: Sequence[Job]) -> list[Answer]:
 @pytest.mark.parametrize("cell", EVERY)
 def test_what_was_evicted_comes_back(cell: Cell, tmp_path: Path) -> None:
     jobs, mixed = round_of(40), mixed_jobs(12, 1000)
-    with running(
-        cell.family, cell.page, tmp_path, limits=LIMITS, more=[*LOUD, *HOST, *EAGER]
-    ) as live:
+    more = [*LOUD, *HOST, *EAGER, "--enable-metrics"]
+    with running(cell.family, cell.page, tmp_path, limits=LIMITS, more=more) as live:
         client = live.client
         cold, others = one_by_one(client, jobs), [client.cold(*job) for job in mixed]
         assert all(answer.cached == 0 for answer in cold)
@@ -60,11 +62,38 @@ def test_what_was_evicted_comes_back(cell: Cell, tmp_path: Path) -> None:
         many = client.generate_many([*jobs[:12], *mixed] * 2, 8)
         assert worst((cold[:12] + others) * 2, many) < TOLERANCE
         assert client.pawl()["host"]["failure"] is None
+        metrics_tell_the_stats(client)
 
         client.flush()
         empty = client.stats()
         assert empty["host_holds"] == empty["host_writes_under_way"] == 0
         assert client.generate(*jobs[0]).cached == 0
+
+
+def metrics_tell_the_stats(client: Client) -> None:
+    """`/metrics` comes to say what `/server_info` says, in our names and in SGLang's."""
+    stats, ours = client.wait_idle(), "sglang:cachepawl_"
+    for _ in range(100):
+        told = client.metrics()
+        wrong = {
+            name: (told.get(f"{ours}{name}{'_total' if series.total else ''}"), stats[name])
+            for name, series in SERIES.items()
+            if name in stats
+        }
+        wrong = {name: pair for name, pair in wrong.items() if pair[0] != pair[1]}
+        if not wrong:
+            break
+        time.sleep(0.1)
+        stats = client.wait_idle()
+    assert not wrong
+    assert stats.keys() >= {series.name for series in OF_THE_HOST}
+    assert stats["host_waits"] >= stats["host_hit_requests"] > 0
+    assert stats["host_frames_kv"] + stats["host_frames_state"] > 0
+    assert told["sglang:load_back_bytes_total"] == stats["host_load_bytes"] > 0
+    assert told["sglang:hicache_backup_bytes_total"] == stats["host_write_bytes"] > 0
+    assert told["sglang:hicache_host_used_tokens"] > 0
+    missed = client.pawl()["missed_tokens"]
+    assert told[f"{ours}missed_tokens_total"] == sum(missed.values())
 
 
 @pytest.mark.parametrize("cell", EVERY)

@@ -11,6 +11,7 @@ from typing import Any
 from cachepawl.offload.load_backs import Load
 from cachepawl.offload.tier import HostTier
 from cachepawl_launch.adapter import CachepawlPrefixCache
+from cachepawl_launch.host.waits import Waits
 
 FIRST = 8
 """Requests at the head of the queue that are looked at in a step."""
@@ -24,6 +25,7 @@ class Loader:
     def __init__(self, tier: HostTier, tree_cache: CachepawlPrefixCache) -> None:
         self._tier = tier
         self._cache = tree_cache
+        self.waits = Waits()
         self._had: dict[str, int] = {}
         """Tokens that a request would have had without its loads."""
         self.hit_tokens = 0
@@ -60,6 +62,7 @@ class Loader:
         what = self._tier.load(req.rid, looked[0], found)
         if what in (Load.STARTED, Load.JOINED):
             self._had.setdefault(req.rid, found.device.usable_len)
+            self.waits.begin(req.rid)
         return what is not Load.REFUSED
 
     def from_host(self, req: Any) -> int:
@@ -78,12 +81,19 @@ class Loader:
     def settle(self, rid: str) -> None:
         """The request waits no more.  Safe for any name."""
         self._had.pop(rid, None)
+        self.waits.end(rid)
         self._tier.settle(rid)
+
+    def arrived(self) -> None:
+        """Loads have ended: those that waited for them wait no more."""
+        self.waits.end_unless(self._tier.waits)
 
     def clear(self) -> None:
         """Nobody waits."""
         self._had.clear()
+        self.waits.clear()
 
     def stats(self) -> dict[str, int]:
         """Totals, in the names of `HostTier.stats`."""
-        return {"host_hit_tokens": self.hit_tokens, "host_hit_requests": self.hit_requests}
+        hits = {"host_hit_tokens": self.hit_tokens, "host_hit_requests": self.hit_requests}
+        return hits | self.waits.stats()

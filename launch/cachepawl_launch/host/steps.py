@@ -41,6 +41,7 @@ class HostSteps:
     def poll(self, scheduler: Any) -> None:
         """End what has ended on all ranks, begin write-backs; running requests go first."""
         self._poll()
+        self._cache.push_metrics()
         rows = len(scheduler.running_batch.reqs)
         if scheduler.last_batch is not None:
             rows += len(scheduler.last_batch.reqs)
@@ -52,6 +53,8 @@ class HostSteps:
             self.tier.poll()
             return
         done = self.tier.poll(self._agree(self.tier.ready()))
+        if done.loads:
+            self.loader.arrived()
         if done.writes or done.loads or not done.healthy:
             self._cache.log("host", *done)
 
@@ -67,7 +70,8 @@ class HostSteps:
             return
         self.tier.yield_holds()
         if not device.fits(tokens, 0) and len(self.tier.tickets):
-            self.tier.tickets.transfers.wait()
+            with self.loader.waits.step():
+                self.tier.tickets.transfers.wait()
             self._poll()
             self.tier.yield_holds()
 
