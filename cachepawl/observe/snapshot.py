@@ -21,14 +21,20 @@ MOST_CELLS = 4096
 
 
 def snapshot(
-    cache: HybridPrefixCache, most_nodes: int = MOST_NODES, most_cells: int = MOST_CELLS
+    cache: HybridPrefixCache,
+    most_nodes: int = MOST_NODES,
+    most_cells: int = MOST_CELLS,
+    host: HybridPrefixCache | None = None,
 ) -> dict[str, Any]:
-    """The cache now.  Read only; ArgumentError for limits outside their range.
+    """The cache now, and the host tier's where there is one.  Read only.
+
+    ArgumentError for limits outside their range.
 
         bytes     totals by kind (`KINDS`); they add up to the arena
         tree      at most `most_nodes` entries (`outline`), which add up to the tree
         cells     at most `most_cells` cells of frames (`draw_cells`), which add up to `bytes`
         stats     the cache's own counters
+        host      the same of the host tier, within the same limits; or None
 
     Cost: one walk of the tree and of the frames, whatever the limits.
     """
@@ -64,4 +70,5 @@ def snapshot(
             "bytes": cells,
         },
         "stats": cache.stats(),
+        "host": None if host is None else snapshot(host, most_nodes, most_cells),
     }

@@ -44,6 +44,11 @@ class Demand:
         self._before = self._supply()
 
     @property
+    def state(self) -> tuple[int, int]:
+        """All that it remembers."""
+        return self._peak, self._before
+
+    @property
     def frames(self) -> int:
         """Frames that should be free now."""
         most = self._cache.geometry.usable_frames // MOST

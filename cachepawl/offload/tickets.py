@@ -81,6 +81,8 @@ class Tickets:
         """Bytes under way."""
         self._open: dict[int, Ticket] = {}
         self._next = 0
+        self.started = 0
+        """All that were ever submitted."""
 
     def number(self) -> int:
         """A number for a ticket to be."""
@@ -89,6 +91,7 @@ class Tickets:
 
     def start(self, ticket: Ticket) -> None:
         """Submit.  What cannot be submitted has ended, with an error, and waits for its turn."""
+        self.started += 1
         self.under_way[ticket.direction].append(ticket)
         self.nbytes[ticket.direction] += ticket.nbytes
         self._open[ticket.number] = ticket

@@ -244,6 +244,7 @@ class HostTier:
         self.device.reset()
         self.host.reset()
         self.copies.clear()
+        self.writes.reset()
 
     def drain(self) -> None:
         """Wait for all transfers and drop what they bring; nothing is wanted or kept any more.

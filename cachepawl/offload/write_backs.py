@@ -63,7 +63,9 @@ class WriteBacks:
         self.headroom = options.headroom_frames * device.frames.pages_per_frame
         """Pages that must stay obtainable on the device when a write-back pins more; whoever
         knows better what running requests will take may set it."""
-        self._demand = Demand(device, options.free_frames)
+        self.demand = Demand(device, options.free_frames)
+        self._full: tuple[object, ...] = ()
+        """The victim that the host had no room for, and what was there then."""
         self._wanted: deque[Node] = deque()
         self._queued: set[Node] = set()
 
@@ -96,6 +98,12 @@ class WriteBacks:
         self._wanted.clear()
         self._queued.clear()
 
+    def reset(self) -> None:
+        """Both tiers are empty: as at the start."""
+        self.clear()
+        self.demand = Demand(self.device, self.options.free_frames)
+        self._full = ()
+
     def start_wanted(self) -> None:
         """Start what the quota allows, in order."""
         while self._wanted:
@@ -108,12 +116,12 @@ class WriteBacks:
 
         What is on the host already goes at once, the rest when its copy is there.
         """
-        self._demand.look()
+        self.demand.look()
         self._write_and_evict()
-        self._demand.mark()
+        self.demand.mark()
 
     def _write_and_evict(self) -> None:
-        device, enough = self.device, self._demand.frames
+        device, enough = self.device, self.demand.frames
         coming = sum(ticket.victim is not None for ticket in self.tickets.under_way[WRITE])
         for _ in range(MOST_VICTIMS):
             if device.frames.free_frames + coming >= enough:
@@ -121,13 +129,21 @@ class WriteBacks:
             victim = device.policy.victim(device.tree)
             if victim is None:
                 return
+            if self._full == (*victim, *self._there()):
+                return
             answer = self.start(victim.node, victim)
+            if answer is Answer.FULL:
+                self._full = (*victim, *self._there())
             if answer is Answer.NOTHING:
                 device.evict_victim(victim, device.policy.name)
                 self.counters.evicted_ahead += 1
             elif answer is not Answer.STARTED:
                 return
             coming += answer is Answer.STARTED
+
+    def _there(self) -> tuple[int, int]:
+        """What changes when room on the host does."""
+        return self.host.tree.clock, self.host.frames.free_frames
 
     # -- one of them --------------------------------------------------------------------
 

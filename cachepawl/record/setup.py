@@ -8,6 +8,7 @@ from typing import Any
 
 from cachepawl import __version__
 from cachepawl.cache import HybridPrefixCache
+from cachepawl.offload.tier import HostTier
 from cachepawl.pool.frames import UNLIMITED
 from cachepawl.pool.geometry import Geometry
 from cachepawl.record.verbs import FORMAT, VERSION
@@ -15,8 +16,10 @@ from cachepawl.record.verbs import FORMAT, VERSION
 Plain = str | int | float | bool | None
 
 
-def setup_of(cache: HybridPrefixCache, serving: Mapping[str, Plain]) -> dict[str, Any]:
-    """All that a fresh cache needs to be like this one; JSON-able.
+def setup_of(
+    cache: HybridPrefixCache, serving: Mapping[str, Plain], tier: HostTier | None = None
+) -> dict[str, Any]:
+    """All that a fresh cache, and host tier, need to be like these; JSON-able.
 
     `serving` is how it is driven: model, chunk size and the like.
     """
@@ -31,6 +34,17 @@ def setup_of(cache: HybridPrefixCache, serving: Mapping[str, Plain]) -> dict[str
         "state_cap": _limit(frames.state_cap),
         "policy": cache.policy.name,
         "serving": dict(serving),
+        **({} if tier is None else {"host": _host(tier)}),
+    }
+
+
+def _host(tier: HostTier) -> dict[str, Any]:
+    """Only where there is one."""
+    return {
+        "frames": tier.host.geometry.num_frames,
+        "policy": tier.host.policy.name,
+        "writing": tier.writing.name,
+        "options": asdict(tier.options),
     }
 
 

@@ -1,4 +1,4 @@
-"""What a line of the log says: the verbs of the cache, and the fields of each.
+"""What a line of the log says: the verbs of the cache and of its host tier, and their fields.
 
 A line is a JSON array `[verb, milliseconds since the line before, *fields]`; fields are the
 arguments of the call, then what it answered.  Both sides of the format read this table:
@@ -79,6 +79,35 @@ CALLS = {
 }
 """Calls of `HybridPrefixCache` that change it.  Nodes are named by their serials."""
 
+TIER_CALLS = {
+    "host_match": Verb((_KEY, _MAYBE), (_INT, _INT, _INT, _INT, _MAYBE, _INT)),
+    # limit; KV, usable and node on the device; usable after a load, node on the host, tokens
+    # to load
+    "host_load": Verb((Kind.NAME,), (Kind.TEXT, Kind.INTS)),
+    # what the latest match found; a name of `Load`, where the bytes go on the device
+    "host_used": Verb((_INT,)),  # node
+    "host_published": Verb((_INT, _FLAG)),  # node, state taken
+    "host_retract": Verb((Kind.NAME, _INT)),  # node
+    "host_settle": Verb((Kind.NAME,)),
+    "host_yield_holds": Verb(()),
+    "host_ride": Verb((Kind.NAME, _INT), (_MAYBE,)),  # row; slot
+    "host_get_off": Verb((Kind.NAME,)),
+    "host_rides_ended": Verb((), (Kind.INTS,)),  # rows
+    "host_poll": Verb((_INT, _INT, _FLAG, Kind.TEXT), (Kind.INTS,)),
+    # write-backs and loads that ended, whether all is well, else why not; see
+    # `recording_tier.TIER_SIZES`
+    "host_reset": Verb((_INT, _INT, Kind.TEXT)),
+    # the latest serials on the device and on the host; why the host is out of use, if it is
+    "host_drain": Verb((), (Kind.INTS,)),
+}
+"""Calls of `HostTier`, each with all that it did to either tier."""
+
+TIER_NOTES = {
+    "host_brought": Verb((Kind.NAME, _INT), (_INT,)),
+    # A request is admitted: cached tokens, those of them that were loaded for it.
+    "host_sizes": Verb((), (Kind.INTS,)),
+}
+
 NOTES = {
     "asked": Verb((Kind.NAME, _INT, _INT, _MAYBE), (Kind.MISSES,)),
     # The latest match was for this request: prompt, usable, branch point; why not more.
@@ -90,7 +119,9 @@ NOTES = {
 
 GAP = "gap"
 """`["gap", milliseconds, lines]`: so many lines were lost here."""
-VERBS = {**CALLS, **NOTES, GAP: Verb((_INT,))}
+CHANGES = frozenset(CALLS | TIER_CALLS)
+"""All calls; the rest are notes."""
+VERBS = {**CALLS, **TIER_CALLS, **TIER_NOTES, **NOTES, GAP: Verb((_INT,))}
 
 SPACE = "space"
 """`["space", id, hash]`: a namespace, the start of paths; the hash of the usual one is empty."""

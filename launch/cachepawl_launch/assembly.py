@@ -178,11 +178,11 @@ class Assembly:
             lookups=self.recorder.lookups if self.recorder else None,
             marks=Marks(self.options.turn_opening),
         )
-        if self.recorder:
-            self.recorder.start(self.options, self.tree_cache, context)
         if self.options.host_gb is not None:
             self.host = self._open_host(context)
             self.tree_cache.host = self.host
+        if self.recorder:
+            self.recorder.start(self.options, self.tree_cache, context)
         logger.info("cachepawl: tree, pools and patches are in use")
         return self.tree_cache
 
@@ -202,13 +202,21 @@ class Assembly:
         except ConfigError as error:
             raise refuse(str(error)) from None
         tier = HostTier(
-            self.cache,
+            self.recorder.plain if self.recorder else self.cache,
             parts.arena.geometry,
             parts.orders,
             WRITE_POLICIES[options.write_policy](),
         )
         tier.loads.before_start = self._catch_up
-        return HostSteps(tier, parts, self.tree_cache, agreement(context.params.tp_cache_group))
+        steps = HostSteps(
+            self.recorder.record_tier(tier) if self.recorder else tier,
+            parts,
+            self.tree_cache,
+            agreement(context.params.tp_cache_group),
+        )
+        if self.recorder and self.recorder.lookups.tier:
+            steps.loader.note_brought = self.recorder.lookups.tier.note_brought
+        return steps
 
     def host_steps(self) -> HostSteps:
         """What the patches of the scheduler's steps call."""
@@ -269,7 +277,8 @@ class Assembly:
         """A picture of the cache, if maps are served and the request orders one."""
         if self.cache is None or not self.options.map:
             return None
-        return map_order.draw(self.cache, request_id)
+        host = None if self.host is None else self.host.tier.host
+        return map_order.draw(self.cache, host, request_id)
 
 
 def _pool_class(arena: Arena) -> type[ArenaMHAPool]:

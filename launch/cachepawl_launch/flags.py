@@ -212,11 +212,6 @@ def check_host_flags(ours: argparse.Namespace) -> None:
             if getattr(ours, f"cachepawl_{name}"):
                 flag = f"--cachepawl-{name.replace('_', '-')}"
                 raise ConfigError(f"{flag}: there is no host tier; give --cachepawl-host-gb too")
-    elif ours.cachepawl_trace is not None:
-        raise ConfigError(
-            "--cachepawl-trace beside --cachepawl-host-gb is not supported: what the host tier "
-            "does is not recorded yet; drop either"
-        )
     elif ours.cachepawl_checkpoint_dtype != "auto":
         raise ConfigError(
             f"--cachepawl-checkpoint-dtype {ours.cachepawl_checkpoint_dtype} beside "

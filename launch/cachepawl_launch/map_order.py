@@ -22,11 +22,13 @@ def order(nodes: int, cells: int) -> str:
     return f"cachepawl-map:{nodes}:{cells}"
 
 
-def draw(cache: HybridPrefixCache, request_id: str | None) -> dict[str, Any] | None:
+def draw(
+    cache: HybridPrefixCache, host: HybridPrefixCache | None, request_id: str | None
+) -> dict[str, Any] | None:
     """The map that is ordered, with the seconds it took; None when none is."""
     ordered = _ORDER.fullmatch(request_id or "")
     if ordered is None:
         return None
     start = time.perf_counter()
-    picture = snapshot(cache, int(ordered[1]), int(ordered[2]))
+    picture = snapshot(cache, int(ordered[1]), int(ordered[2]), host)
     return {"seconds": time.perf_counter() - start, "map": picture}

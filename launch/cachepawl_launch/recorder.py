@@ -11,7 +11,9 @@ from sglang.srt.runtime_context import get_parallel
 from cachepawl.cache import HybridPrefixCache
 from cachepawl.config import Options
 from cachepawl.observe.counters import CacheCounters
+from cachepawl.offload.tier import HostTier
 from cachepawl.record.recording import RecordingCache
+from cachepawl.record.recording_tier import RecordingTier
 from cachepawl.record.sender import Sender
 from cachepawl.record.setup import setup_of
 from cachepawl_launch.lookups import Ending, Lookup, Lookups
@@ -31,6 +33,7 @@ class RecordedLookups(Lookups):
     def __init__(self, cache: RecordingCache) -> None:
         super().__init__()
         self._cache = cache
+        self.tier: RecordingTier | None = None
 
     def note(self, lookup: Lookup) -> None:
         super().note(lookup)
@@ -39,6 +42,8 @@ class RecordedLookups(Lookups):
     def end(self, rid: str, counters: CacheCounters, ending: Ending) -> None:
         super().end(rid, counters, ending)
         self._cache.note_ended(rid, *ending)
+        if self.tier is not None:
+            self.tier.note_sizes()
 
 
 class Recorder:
@@ -46,8 +51,15 @@ class Recorder:
 
     def __init__(self, plain: HybridPrefixCache) -> None:
         self._sender = Sender()
+        self.plain = plain
+        """What a host tier works on: its verbs are recorded, not each thing that they do."""
         self.cache = RecordingCache(plain, self._sender.put)
         self.lookups = RecordedLookups(self.cache)
+
+    def record_tier(self, plain: HostTier) -> RecordingTier:
+        """The host tier of the recorded cache, recorded too; before `start`."""
+        self.lookups.tier = RecordingTier(plain, self._sender.put)
+        return self.lookups.tier
 
     def start(self, options: Options, tree_cache: Any, context: Any) -> None:
         """ConfigError when the log cannot be written."""
@@ -64,7 +76,7 @@ class Recorder:
         }
         self._sender.start(
             Path(options.trace),
-            setup_of(self.cache, serving),
+            setup_of(self.cache, serving, self.lookups.tier),
             salt=options.trace_salt,
             part_bytes=int(options.trace_mb * 2**20),
         )

@@ -45,9 +45,12 @@ def rerun_of(cache: HybridPrefixCache, records: list[Record], part_bytes: int) -
 
 def assert_same(cache: HybridPrefixCache, rerun: Rerun) -> None:
     """Not one bit of difference, but for what names a namespace and a token."""
-    again = rerun.cache
     assert rerun.divergence is None
-    assert again is not None
+    assert rerun.cache is not None
+    assert_same_cache(cache, rerun.cache)
+
+
+def assert_same_cache(cache: HybridPrefixCache, again: HybridPrefixCache) -> None:
     again.check(2)
     assert again.stats() == cache.stats()
     assert SPACE.sub("", again.tree.render()) == SPACE.sub("", cache.tree.render())

@@ -41,7 +41,7 @@ CHORES = [
 """What is done, and how often."""
 
 
-class Told(HybridPrefixCache):
+class Telling(HybridPrefixCache):
     """A device cache whose server tells the tier what it does."""
 
     tier: HostTier | None = None
@@ -60,6 +60,10 @@ class Told(HybridPrefixCache):
         return done
 
 
+Made = tuple[Telling, HybridPrefixCache, Callable[[HostTier], HostTier]]
+"""What a server drives, what its tier works on, and what its tier is then made to be."""
+
+
 def tiered(base: type, writing: str, tier_type: type[HostTier] = HostTier) -> type:
     """The server in miniature with a host tier."""
 
@@ -67,15 +71,19 @@ def tiered(base: type, writing: str, tier_type: type[HostTier] = HostTier) -> ty
         compares_every = 1
         looks = 0
 
+        def make_cache(self, geometry: Any, **options: Any) -> Made:
+            cache = Telling(geometry, **options)
+            return cache, cache, lambda tier: tier
+
         def cache_type(self, geometry: Any, **options: Any) -> HybridPrefixCache:
-            cache = Told(geometry, **options)
+            cache, device, wrapped = self.make_cache(geometry, **options)
             sizes = {name: value for name, value in options.items() if name != "policy"}
             dice = Random(f"{geometry.num_frames} {geometry.pages_per_frame} {sizes}")
             self.there = Simple()
             self.moving = Moving(lambda: self.memory, self.there, geometry.page_tokens)
             frames = dice.choice([2, 3, 5, 8, 12, 20])
-            self.tier = cache.tier = tier_type(
-                cache,
+            tier = tier_type(
+                device,
                 geometry.with_budget(frames * geometry.frame_bytes),
                 self.moving,
                 WRITE_POLICIES[writing](),
@@ -86,6 +94,7 @@ def tiered(base: type, writing: str, tier_type: type[HostTier] = HostTier) -> ty
                     free_frames=dice.choice([1, 3]),
                 ),
             )
+            self.tier = cache.tier = wrapped(tier)
             self.tier.host.frames.on_release = self.forget_there
             self.tier.loads.before_start = self.clear_turned
             self.tier.on_failure = self.note_failure

@@ -87,10 +87,15 @@ class Load:
 
 
 def write_log(
-    path: Path, records: list[Record], *, salt: bytes = b"salt", part_bytes: int = 1 << 40
+    path: Path,
+    records: list[Record],
+    *,
+    salt: bytes = b"salt",
+    part_bytes: int = 1 << 40,
+    setup: dict[str, Any] | None = None,
 ) -> None:
     """Records through the real writer, in this process; closed.  Flushed every 50."""
-    setup = {**setup_of(make_plain(), {}), "started": 0.0}
+    setup = {**(setup or setup_of(make_plain(), {})), "started": 0.0}
     start = min((float(str(record[1])) for record in records), default=0.0)
     writer = Writer(Start(str(path), salt, part_bytes, start, setup))
     for at in range(0, len(records), 50):

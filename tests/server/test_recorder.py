@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 import requests
 from cells import CHUNK, LIMITS, Cell
+from conftest import ARENA
 from harness import Client, running, tokens
 
 from cachepawl.offline.files import read_text
+from cachepawl.offline.map.recorded import picture_at
 from cachepawl.offline.recorded.log import Log
 from cachepawl.offline.recorded.requests import RecordedRequest, arrivals, requests_of
 from cachepawl.offline.recorded.rerun import Rerun
@@ -65,6 +67,46 @@ def load(client: Client) -> dict[str, tuple[int, int]]:
     answers["secret"] = ask(client, SECRET, "secret", 4)
     answers["again"] = ask(client, SECRET, "again", 4)
     return answers
+
+
+@pytest.mark.stress
+def test_the_log_has_both_tiers(tmp_path: Path) -> None:
+    """A host tier, and a device that is too small: hits of both, run again, are the server's."""
+    cell, path = Cell("nemotron_h", 16), tmp_path / "trace.zst"
+    more = [
+        *(*ARENA, "--cachepawl-host-gb", "12x", "--cachepawl-trace", str(path)),
+        *("--cachepawl-trace-salt", SALT, "--cachepawl-trace-mb", "0.01"),
+    ]
+    prompts = {f"p{i}": tokens(700 + i, 300) for i in range(40)}
+    with running(cell.family, cell.page, tmp_path, limits=LIMITS, more=more) as live:
+        answers = load(live.client)
+        from_host: dict[str, int] = {}
+        for turn in range(2):
+            for name, ids in prompts.items():
+                found = live.client.generate(ids, rid=f"{name}.{turn}")
+                answers[f"{name}.{turn}"] = found.cached, len(found.ids)
+                from_host[f"{name}.{turn}"] = found.from_host
+        stats = live.client.wait_idle()
+        time.sleep(2.5)  # the last second is flushed
+    rerun = Rerun(Log(path))
+    ended = list(requests_of(rerun))
+    assert rerun.divergence is None
+    assert (rerun.skipped, rerun.lost) == (0, 0)
+    of = by_name(ended, list(answers))
+    assert {n: (r.hit, r.output) for n, r in of.items()} == answers
+    assert {n: of[n].from_host for n in from_host} == from_host
+    assert sum(from_host.values()) > 0
+    assert rerun.tier is not None
+    rerun.tier.check(2)
+    again = rerun.tier.stats()
+    same = {"host_loads", "host_load_bytes", "host_writes", "host_write_bytes", "host_tree_nodes",
+            "host_frames_free", "host_evicted_tokens", "host_evicted_states"}  # fmt: skip
+    assert {name: again[name] for name in same} == {name: stats[name] for name in same}
+    picture, _ = picture_at(
+        path, seconds=None, operation=None, nodes=50, cells=64, advance=lambda n: None
+    )
+    assert picture.host is not None
+    assert picture.host.geometry.frames - 1 == stats["host_frames"]
 
 
 def by_name(ended: list[RecordedRequest], names: list[str]) -> dict[str, RecordedRequest]:

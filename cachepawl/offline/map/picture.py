@@ -118,6 +118,8 @@ class Picture(_Strict):
     tree: Tree
     cells: Cells
     stats: Annotated[dict[Annotated[str, Field(max_length=80)], Count], Field(max_length=200)]
+    host: Picture | None
+    """Of the host tier."""
 
     @property
     def total_bytes(self) -> int:
@@ -135,6 +137,7 @@ class Picture(_Strict):
 
     @model_validator(mode="after")
     def _adds_up(self) -> Picture:
+        _require(self.host is None or self.host.host is None, "a host tier of a host tier")
         _require(set(self.bytes) == set(KINDS), "other kinds")
         self._sizes_fit()
         self._cells_add_up()

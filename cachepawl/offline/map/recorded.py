@@ -43,7 +43,9 @@ def picture_at(
                 break
     if operation is not None and done < operation:
         raise InputError(f"{path}: ends after {done} operations, {operation} are asked for")
-    return parse_picture(snapshot(_known(rerun, done), nodes, cells), str(path)), done
+    cache, tier = _known(rerun, done), rerun.tier
+    drawn = snapshot(cache, nodes, cells, None if tier is None else tier.host)
+    return parse_picture(drawn, str(path)), done
 
 
 def _operations_until(log: Log, seconds: float) -> int:

@@ -182,14 +182,18 @@ class Calls:
         """Why the latest match did not find more."""
         if self.found is None or self._latest is None:
             raise Differs("no match before it")
-        place, limit = self._latest
-        missed = self.cache.tree.explain(self._paths.key(place), self.found, limit)
+        missed = self._explain(self._latest[1])
         if usable == 0 < self.found.usable_len:
             # The server gave up this hit, which is none of the cache's doing.
             missed = [Miss(Reason.DROPPED, prompt, prompt)]
         elif usable != self.found.usable_len:
             raise Differs(f"{self.found.usable_len} usable tokens")
         return (tuple((m.reason.value, m.tokens, m.upto, m.age, m.by) for m in missed),)
+
+    def _explain(self, limit: int | None) -> list[Miss]:
+        assert self._latest is not None
+        assert self.found is not None
+        return self.cache.tree.explain(self._paths.key(self._latest[0]), self.found, limit)
 
     def ended(self, name: str, row: int, cached: int, answered: int, how: str) -> tuple[()]:
         return ()

@@ -9,6 +9,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from cachepawl.cache import HybridPrefixCache
 from cachepawl.errors import ConfigError, InputError
 from cachepawl.offline.strict_json import parse_object
+from cachepawl.offload.options import TierOptions
+from cachepawl.offload.tier import HostTier
+from cachepawl.offload.transfers import Transfers
+from cachepawl.offload.writing import WRITE_POLICIES
 from cachepawl.policy import POLICIES
 from cachepawl.pool.frames import UNLIMITED
 from cachepawl.pool.geometry import Geometry, KvShape, StateShape
@@ -56,6 +60,25 @@ class Shape(_Strict):
     checkpoint_dtype: Literal["int8", "fp8"] | None = None
 
 
+class Quotas(_Strict):
+    """See `cachepawl.offload.options.TierOptions`."""
+
+    write_bytes: Count
+    write_bytes_beside_loads: Count
+    headroom_frames: Count
+    free_frames: Count
+    least_gain: Count
+
+
+class Host(_Strict):
+    """A host tier, of the device's shapes."""
+
+    frames: Annotated[int, Field(ge=1, le=MOST_FRAMES)]
+    policy: Literal["lru", "joint"]
+    writing: Literal["write_through", "write_through_selective", "write_back"]
+    options: Quotas
+
+
 class Header(_Strict):
     """A part's first line."""
 
@@ -68,6 +91,8 @@ class Header(_Strict):
     state_cap: Count | None
     policy: Literal["lru", "joint"]
     serving: dict[str, str | int | float | bool | None]
+    host: Host | None = None
+    """Only where there was a host tier."""
     started: float
     """Unix time of the recording's start, seconds."""
     run: str
@@ -104,6 +129,21 @@ class Header(_Strict):
             policy=POLICIES[self.policy](),
             page_cap=UNLIMITED if self.page_cap is None else self.page_cap,
             state_cap=UNLIMITED if self.state_cap is None else self.state_cap,
+        )
+
+    def make_tier(self, device: HybridPrefixCache, moving: Transfers) -> HostTier:
+        """A fresh host tier of a fresh cache, as the recorded one was at the start."""
+        host = self.host
+        assert host is not None, "no host tier was recorded"
+        plain = device.geometry
+        same = host.policy == device.policy.name
+        return HostTier(
+            device,
+            plain.with_budget(host.frames * plain.frame_bytes),
+            moving,
+            WRITE_POLICIES[host.writing](),
+            **({} if same else {"policy": POLICIES[host.policy]()}),
+            options=TierOptions(**host.options.model_dump()),
         )
 
 

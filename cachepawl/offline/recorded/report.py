@@ -19,7 +19,7 @@ class _Totals:
     """Sums over requests, and the worst of them."""
 
     def __init__(self) -> None:
-        self.requests = self.prompt = self.recorded = self.hit = self.output = 0
+        self.requests = self.prompt = self.recorded = self.hit = self.output = self.from_host = 0
         self.differ = 0
         """Requests whose hit, in the re-run, is not what the server said."""
         self.unknown = 0
@@ -31,6 +31,7 @@ class _Totals:
         self.requests += 1
         self.prompt += request.prompt
         self.recorded += request.recorded
+        self.from_host += request.from_host
         self.output += request.output
         for miss in request.missed:
             self.missed[miss.reason] += miss.tokens
@@ -62,7 +63,7 @@ def exact_report(path: Path) -> Report:
 
 
 def _data(rerun: Rerun, totals: _Totals) -> dict[str, Any]:
-    header, cache = rerun.log.header, rerun.cache
+    header, cache, tier = rerun.log.header, rerun.cache, rerun.tier
     return {
         "recording": {
             "parts": [part.name for part in rerun.log.parts],
@@ -71,6 +72,7 @@ def _data(rerun: Rerun, totals: _Totals) -> dict[str, Any]:
             "serving": dict(header.serving),
             "geometry": header.geometry.model_dump(),
             "policy": header.policy,
+            "host": None if header.host is None else header.host.model_dump(),
         },
         "rerun": {
             "calls": rerun.made,
@@ -83,12 +85,13 @@ def _data(rerun: Rerun, totals: _Totals) -> dict[str, Any]:
             "prompt_tokens": totals.prompt,
             "hit_tokens_recorded": totals.recorded,
             "hit_tokens_rerun": totals.hit,
+            "hit_tokens_from_host": totals.from_host,
             "with_another_hit": totals.differ,
             "with_unknown_hit": totals.unknown,
             "answered_tokens": totals.output,
             "missed_tokens": dict(totals.missed.most_common()),
         },
-        "stats": None if cache is None else cache.stats(),
+        "stats": None if cache is None else cache.stats() | (tier.stats() if tier else {}),
     }
 
 

@@ -51,6 +51,8 @@ class RecordedRequest(NamedTuple):
     """Tokens that the recorded cache gave it."""
     cached: int
     """Tokens that the server said were cached."""
+    from_host: int
+    """Tokens of `recorded` that were loaded from the host for it."""
     output: int
     """Tokens of the answer."""
     missed: tuple[Missed, ...]
@@ -67,6 +69,7 @@ class _Open:
     recorded: int = 0
     hit: int | None = None
     missed: tuple[Missed, ...] = ()
+    from_host: int = 0
     admitted: bool = False
     """Ran once and was retracted; later matches are not its hit."""
 
@@ -127,13 +130,15 @@ class _Scan:
 
     def follow(self, entry: Entry, hit: int | None) -> Iterator[RecordedRequest]:
         """The request that ends here, if one does; `hit` is what the latest match gave."""
-        if entry.verb == "match":
+        if entry.verb in ("match", "host_match"):
             self._match = entry
         elif entry.verb == "publish":
             self._published[entry.fields[1]] = entry.fields[0]
         elif entry.verb == "asked" and self._match is not None:
             self._ask(entry, self._match, hit)
             self._match = None
+        elif entry.verb == "host_brought":
+            self._bring(entry)
         elif entry.verb == "ended":
             yield from self._end(entry)
         elif entry.verb == GAP:
@@ -152,6 +157,12 @@ class _Scan:
             request.prompt, request.recorded = prompt, usable
             request.hit = hit if hit is None or usable else 0
             request.missed = tuple(Missed(*why) for why in missed)
+
+    def _bring(self, entry: Entry) -> None:
+        name, _, tokens = entry.fields
+        request = self._open.get(name)
+        if request is not None and not request.admitted:
+            request.from_host = tokens
 
     def _end(self, entry: Entry) -> Iterator[RecordedRequest]:
         name, row, cached, answered, how = entry.fields
@@ -173,6 +184,7 @@ class _Scan:
             hit=request.hit,
             recorded=request.recorded,
             cached=cached,
+            from_host=request.from_host,
             output=answered,
             missed=request.missed,
             how=how,

@@ -13,7 +13,9 @@ from cachepawl.cache import HybridPrefixCache
 from cachepawl.errors import InputError
 from cachepawl.offline.recorded.calls import Calls, Differs
 from cachepawl.offline.recorded.log import Entry, Log
-from cachepawl.record.verbs import CALLS, GAP, VERBS
+from cachepawl.offline.recorded.tier_calls import Followed, TierCalls
+from cachepawl.offload.tier import HostTier
+from cachepawl.record.verbs import CHANGES, GAP, VERBS
 from cachepawl.tree import Match
 
 
@@ -47,7 +49,7 @@ class Rerun:
         """Calls and notes that the recording itself left out."""
         self._calls: Calls | None = None
         if log.header.part == 0:
-            self._calls = Calls(log.header.make_cache(), log.paths, first=None)
+            self._calls = _fresh(log)
 
     @property
     def cache(self) -> HybridPrefixCache | None:
@@ -57,6 +59,11 @@ class Rerun:
         next recorded reset.
         """
         return None if self._calls is None else self._calls.cache
+
+    @property
+    def tier(self) -> HostTier | None:
+        """The host tier, where one was recorded and its state is known."""
+        return self._calls.tier if isinstance(self._calls, TierCalls) else None
 
     @property
     def found(self) -> Match | None:
@@ -79,11 +86,10 @@ class Rerun:
             self._calls = None
         elif self._calls is not None:
             self._compare(self._calls, entry)
-        elif entry.verb == "reset":
-            cache = self.log.header.make_cache()
-            self._calls = Calls(cache, self.log.paths, first=entry.fields[0])
+        elif entry.verb in ("reset", "host_reset"):
+            self._calls = _fresh(self.log, entry.fields)
         else:
-            self.skipped += entry.verb in CALLS
+            self.skipped += entry.verb in CHANGES
 
     def _compare(self, calls: Calls, entry: Entry) -> None:
         count = len(VERBS[entry.verb].asked)
@@ -100,7 +106,21 @@ class Rerun:
                 entry.where, entry.number, entry.verb, _text(recorded), _text(found)
             )
         else:
-            self.made += entry.verb in CALLS
+            self.made += entry.verb in CHANGES
+
+
+def _fresh(log: Log, reset: tuple[Any, ...] | None = None) -> Calls:
+    """What follows the log from its start, or from a reset: its fields are the latest serials."""
+    cache = log.header.make_cache()
+    if log.header.host is None:
+        return Calls(cache, log.paths, first=None if reset is None else reset[0])
+    moving = Followed()
+    tier = log.header.make_tier(cache, moving)
+    if reset is None:
+        return TierCalls(tier, moving, log.paths, first=None)
+    first, first_host, why = reset
+    tier.failure = why or None
+    return TierCalls(tier, moving, log.paths, first=first, first_host=first_host)
 
 
 def run_to(log: Log, *, call: int | None = None, seconds: float | None = None) -> Rerun:

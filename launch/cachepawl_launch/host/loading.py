@@ -5,7 +5,7 @@ queued -> match of both tiers -> load, if the request then fits -> (poll) -> adm
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from cachepawl.offload.load_backs import Load
@@ -19,6 +19,10 @@ ANSWER_AHEAD = 32
 """Tokens of a running request's answer that a load leaves room for."""
 
 
+def nobody_to_tell(request: str, prefix: int, tokens: int) -> None:
+    """Where nothing is recorded."""
+
+
 class Loader:
     """Starts loads for the first requests of the queue; knows who had what from where."""
 
@@ -26,6 +30,8 @@ class Loader:
         self._tier = tier
         self._cache = tree_cache
         self.waits = Waits()
+        self.note_brought: Callable[[str, int, int], None] = nobody_to_tell
+        """Told of every admission: request, cached tokens, those that were loaded for it."""
         self._had: dict[str, int] = {}
         """Tokens that a request would have had without its loads."""
         self.hit_tokens = 0
@@ -75,6 +81,7 @@ class Loader:
         tokens = self.from_host(req)
         self.hit_tokens += tokens
         self.hit_requests += tokens > 0
+        self.note_brought(req.rid, int(req.prefix_len), tokens)
         self._tier.used(req.last_node)
         self.settle(req.rid)
 

@@ -62,7 +62,6 @@ def test_flags_of_a_tier_that_is_not_there(words: tuple[str, str]) -> None:
         ("--cachepawl-host-faults", "load:first:fail"),
         ("--cachepawl-host-corrupt", "all"),
         ("--cachepawl-host-slow", "-1"),
-        ("--cachepawl-trace", "log"),
         ("--cachepawl-checkpoint-dtype", "int8"),
     ],
 )

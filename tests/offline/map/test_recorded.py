@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+from array import array
 from pathlib import Path
 from typing import Any
 
 import pytest
-from recorded_load import Load, write_log
+from recorded_load import PAGE, Load, make_plain, write_log
 
 from cachepawl.cli.main import main
 from cachepawl.errors import InputError
 from cachepawl.observe.snapshot import snapshot
 from cachepawl.offline.map.recorded import picture_at
 from cachepawl.offline.recorded.log import Log
-from cachepawl.record.recording import Record
+from cachepawl.offline.recorded.tier_calls import Followed
+from cachepawl.offload.tickets import WRITE
+from cachepawl.offload.tier import HostTier
+from cachepawl.offload.writing.write_through import WriteThrough
+from cachepawl.record.recording import Record, RecordingCache
+from cachepawl.record.recording_tier import RecordingTier
+from cachepawl.record.setup import setup_of
+from cachepawl.types import Key
 
 LIMITS = {"nodes": 4, "cells": 6}
 
@@ -115,3 +123,41 @@ def test_the_command(recorded: Recorded, capsys: pytest.CaptureFixture[str]) -> 
         out, err = capsys.readouterr()
         assert (out, err.count("\n")) == ("", 1)
         assert words[-2] in err or "999999" in err
+
+
+def test_both_arenas(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A recording of two tiers shows the host's tree and frames too, in every form."""
+    device = make_plain(6)
+    records: list[Record] = []
+    moving = Followed()
+    tier = RecordingTier(
+        HostTier(device, device.geometry.with_budget(40 * device.geometry.frame_bytes), moving,
+                 WriteThrough()),
+        records.append,
+    )  # fmt: skip
+    cache = RecordingCache(device, records.append)
+    for name in range(4):
+        key = Key(array("q", [name] * 2 * PAGE).tobytes())
+        tier.match(key)
+        slots = cache.take_states(1)
+        cache.open_row(name, cache.tree.root, 0)
+        cache.allocate(name, 2 * PAGE)
+        tier.published(cache.publish(name, key, 2 * PAGE, slots[0]))
+        cache.close_row(name)
+        tier.poll()
+        moving.end(WRITE, 1, None)
+        tier.poll()
+    path = tmp_path / "log"
+    write_log(path, records, setup=setup_of(cache, {}, tier))
+    drawn, _ = picture(path)
+    assert drawn["host"] == snapshot(tier.host, 4, 6)
+    assert drawn == snapshot(cache, 4, 6, tier.host)
+    assert drawn["host"]["tree"]["nodes"] == 4 > drawn["tree"]["nodes"]
+    for form in ("markdown", "html", "svg"):
+        assert main(["map", str(path), "--format", form]) == 0
+        assert "ost" in capsys.readouterr().out
+    assert main(["map", str(path), "--format", "json"]) == 0
+    saved = tmp_path / "map.json"
+    saved.write_text(capsys.readouterr().out)
+    assert main(["map", str(saved)]) == 0
+    assert "## The host's frames" in capsys.readouterr().out
