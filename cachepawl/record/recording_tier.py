@@ -62,8 +62,7 @@ class RecordingTier(HostTier):
 
     def published(self, done: Published) -> None:
         self._plain_tier.published(done)
-        if self.failure is None:
-            self._put(("host_published", monotonic(), done.node.serial, done.state_taken))
+        self._put(("host_published", monotonic(), done.node.serial, done.state_taken))
 
     def retract(self, request: str, done: Published) -> None:
         self._plain_tier.retract(request, done)

@@ -135,6 +135,21 @@ def test_a_recording_run_again_is_the_same_tier(
     must_pass(recorded(writing)(server_machine), runs=4, steps=8)
 
 
+def test_a_policy_that_learns_in_both_tiers(server_machine: type) -> None:
+    class Learning(server_machine):  # type: ignore[misc]
+        policy = "joint"
+
+    for writing in ("write_through", "write_back"):
+
+        class Seen(recorded(writing)(Learning)):  # type: ignore[misc]
+            def compare(self) -> None:
+                assert self.tier.host.policy.name == self.cache.policy.name == "joint"
+                super().compare()
+
+        for seed in range(6):
+            run_seed(Seen, seed, 4)
+
+
 def test_seeds(server_machine: type) -> None:
     """The same runs every time, in which everything that is recorded happens."""
     verbs: set[object] = set()
