@@ -140,6 +140,17 @@ class ArenaTransfers:
             for submitted in queue:
                 submitted.end.wait()
 
+    def wait_loads(self) -> None:
+        """The host waits for all loads: where a forward that read them has ended, no time."""
+        self.begin_loads()
+        for submitted in self._under_way[Direction.LOAD_BACK]:
+            submitted.end.wait()
+
+    def wait_writes(self) -> None:
+        """The host waits for all write-backs, and for what was launched before them."""
+        for submitted in self._under_way[Direction.WRITE_BACK]:
+            submitted.end.wait()
+
     # -- the step -------------------------------------------------------------------------
 
     def begin_loads(self) -> None:

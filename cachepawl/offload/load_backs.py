@@ -169,6 +169,16 @@ class LoadBacks:
         self._rides[request] = ticket
         return ticket.target.slot
 
+    def boardable(self, request: str) -> Ticket | None:
+        """The load that the request may ride on: the first that waits for it may.
+
+        The same on every rank: whether the load has ended here is not asked.
+        """
+        ticket = self._waits.get(request)
+        if ticket is None or ticket.rider is not None:
+            return None
+        return ticket if ticket.claims[0] == request else None
+
     def rides(self, request: str) -> bool:
         """Whether the request runs on a load under way: it can neither publish nor release."""
         return request in self._rides

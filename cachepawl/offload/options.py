@@ -44,3 +44,9 @@ class TierCounters:
     retractions_kept: int = 0
     """Safe on the host until the request goes on."""
     retractions_lost: int = 0
+    """Evicted from the device before the copy was there."""
+    retractions_resumed: int = 0
+    retractions_resumed_tokens: int = 0
+    """Of the prefixes that they went on from."""
+    retractions_short: int = 0
+    """Resumed from less than was safe on the host."""

@@ -63,6 +63,14 @@ class Retracted:
                 self._counters.retractions_kept += 1
                 del self._open[request]
 
+    def note_resumed(self, request: str, tokens: int) -> None:
+        """It goes on from so many tokens.  Nothing for a request that was not retracted."""
+        kept = self._kept.get(request)
+        if kept is not None:
+            self._counters.retractions_resumed += 1
+            self._counters.retractions_resumed_tokens += tokens
+            self._counters.retractions_short += kept.receipt is not None and tokens < kept.depth
+
     def drop(self, request: str) -> None:
         """It goes on, or never will.  Safe for any name."""
         kept = self._kept.pop(request, None)

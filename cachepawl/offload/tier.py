@@ -184,14 +184,26 @@ class HostTier:
             self.writes.want(node)
         return wanted
 
-    def retract(self, request: str, done: Published) -> None:
-        """A request stops; `done` is what it published last, with its live state.
+    def retract(self, request: str, node: Node) -> None:
+        """A request stops; `node` is where it published last, its live state if it could.
 
         That goes to the host before all else, and stays there until `settle`.
         """
-        if self.failure is None and done.node.parent is not None:
-            self.retracted.add(request, done.node)
-            self.writes.want_first(done.node)
+        if self.failure is None and node.parent is not None:
+            self.retracted.add(request, node)
+            self.writes.want_first(node)
+
+    def back_up(self, request: str, node: Node) -> bool:
+        """As `retract`, and begin now, whatever the quota; whether it is under way.
+
+        For who needs the request's room at once: wait for the copy, then `end_writes`.
+        """
+        self.retract(request, node)
+        return self.failure is None and self.writes.start_now(node)
+
+    def goes_on(self, request: str, tokens: int) -> None:
+        """A request is admitted on a prefix of so many tokens; counted if it was retracted."""
+        self.retracted.note_resumed(request, tokens)
 
     # -- once a step --------------------------------------------------------------------
 
@@ -207,12 +219,8 @@ class HostTier:
         here.  Returns what was ended.  ArgumentError for more than has ended here.
         """
         done = self.ready() if agreed is None else agreed
-        if not done.healthy:
-            self._fail()
-        for ticket in self.tickets.take(LOAD, done.loads):
-            self.loads.finish(ticket, self.failure)
-        for ticket in self.tickets.take(WRITE, done.writes):
-            self.writes.finish(ticket, self.failure)
+        self.end_loads(done)
+        self.end_writes(done)
         if self.failure is None:
             self.writes.start_wanted()
             self.retracted.keep_what_is_there()
@@ -220,6 +228,25 @@ class HostTier:
                 self.writes.start_victims()
         self.host.frames.turned_to_kv.clear()  # whole pages are written there
         return done
+
+    def end_loads(self, agreed: Ready) -> None:
+        """As `poll`, of loads alone, at any point of a step: it takes no memory and begins nothing.
+
+        For who has to know what came of a load before the next poll.
+        """
+        if not agreed.healthy:
+            self._fail()
+        for ticket in self.tickets.take(LOAD, agreed.loads):
+            self.loads.finish(ticket, self.failure)
+
+    def end_writes(self, agreed: Ready) -> None:
+        """As `end_loads`, of write-backs: it gives memory back."""
+        if not agreed.healthy:
+            self._fail()
+        for ticket in self.tickets.take(WRITE, agreed.writes):
+            self.writes.finish(ticket, self.failure)
+        if self.failure is None:
+            self.retracted.keep_what_is_there()
 
     def _fail(self) -> None:
         """A transfer failed: from now on there is only the device."""

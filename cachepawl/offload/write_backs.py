@@ -147,10 +147,18 @@ class WriteBacks:
 
     # -- one of them --------------------------------------------------------------------
 
-    def start(self, node: Node, victim: Victim | None = None) -> Answer:
+    def start_now(self, node: Node) -> bool:
+        """Start without regard to the quota and to what running requests may need.
+
+        False if there is nothing to write, or no room on the host.
+        """
+        return self.start(node, patient=False) is Answer.STARTED
+
+    def start(self, node: Node, victim: Victim | None = None, *, patient: bool = True) -> Answer:
         """Write a node's end, if there is something to write and room for it.
 
-        A victim is evicted when its copy is there, unless it was used meanwhile.
+        A victim is evicted when its copy is there, unless it was used meanwhile.  LATER is
+        answered to the patient alone.
         """
         tree = self.device.tree
         if node.owner is not tree.root or (tree.has_states and node.state is None):
@@ -163,9 +171,9 @@ class WriteBacks:
             self.copies.note(node, there.node)
             return Answer.NOTHING
         nbytes = self._bytes(node, there)
-        if not self._within_quota(nbytes):
+        if patient and not self._within_quota(nbytes):
             return Answer.LATER
-        receipt = self._lock(node)
+        receipt = self._lock(node) if patient else self.device.lock(node)
         if receipt is None:
             return Answer.LATER
         ticket = self._ticket(node, key, there, receipt, nbytes)

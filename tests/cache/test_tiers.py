@@ -320,7 +320,7 @@ def tiered(base: type, writing: str, tier_type: type[HostTier] = HostTier) -> ty
             if self.publish(request, depth, slot, kv_only=False):
                 slots.remove(slot)
             name = self.name()
-            self.tier.retract(name, self.cache.latest)
+            self.tier.retract(name, self.cache.latest.node)
             self.stopped[name] = request.prefix(depth)
             self.leave(request, tuple(slots), which)
 

@@ -181,7 +181,7 @@ def retracted_with_its_latest_state(tier_type: type[HostTier]) -> None:
     tiers = rig(tier_type, writing="write_back")
     tiers.run(A)
     done = tiers.run(C)
-    tiers.tier.retract("r", done)
+    tiers.tier.retract("r", done.node)
     tiers.tier.poll()
     (order,) = tiers.moving.under_way
     assert order.copy.pages_from.count == len(C) // PAGE
@@ -356,8 +356,8 @@ class ForgetsTheLimit(HostTier):
 class RetractsTheParent(HostTier):
     """Computes what to copy before the live state is there."""
 
-    def retract(self, request: str, done: Any) -> None:
-        super().retract(request, done._replace(node=done.node.parent))
+    def retract(self, request: str, node: Any) -> None:
+        super().retract(request, node.parent)
 
 
 class DropsRetracted(HostTier):

@@ -188,7 +188,7 @@ def test_another_ranks_failure() -> None:
 
 def test_host_full_of_what_is_kept_is_skipped_and_counted() -> None:
     rig = Rig(host_frames=4)
-    rig.tier.retract("r", rig.run(A))
+    rig.tier.retract("r", rig.run(A).node)
     rig.settle_writes()
     for text in OTHERS:
         rig.run(text)
@@ -238,9 +238,9 @@ def test_retracted_safe_at_once_where_a_copy_is() -> None:
     rig = Rig()
     done = rig.run(C)
     rig.settle_writes()
-    rig.tier.retract("r", done)
+    rig.tier.retract("r", done.node)
     assert rig.tier.retracted.is_safe("r")
-    rig.tier.retract("r", done)
+    rig.tier.retract("r", done.node)
     rig.host.evict_states(9)
     assert rig.on_host(C) == len(C)
     rig.tier.settle("r")
@@ -249,9 +249,40 @@ def test_retracted_safe_at_once_where_a_copy_is() -> None:
     assert rig.on_host(C) == 0
 
 
+def test_backed_up_at_once_whatever_the_quota() -> None:
+    rig = Rig(frames=5, headroom_frames=3, write_bytes=1)
+    node = rig.run(A).node
+    rig.tier.poll()
+    assert not rig.moving.under_way
+    assert rig.tier.back_up("r", node)
+    rig.check()
+    rig.evict_device()
+    assert rig.on_device(A) == len(A)
+    rig.moving.end(0)
+    rig.tier.end_writes(rig.tier.ready())
+    rig.check()
+    assert rig.tier.retracted.is_safe("r")
+    rig.evict_device()
+    assert (rig.on_device(A), rig.on_host(A)) == (0, len(A))
+    assert not rig.tier.back_up("r", node)
+    rig.tier.goes_on("r", len(A))
+    assert rig.tier.counters.retractions_resumed_tokens == len(A)
+
+
+def test_a_failed_back_up_keeps_nothing() -> None:
+    rig = Rig()
+    assert rig.tier.back_up("r", rig.run(A).node)
+    rig.moving.end(0, "broken")
+    rig.tier.end_writes(rig.tier.ready())
+    rig.check()
+    assert rig.failures == ["broken"]
+    assert not rig.tier.retracted.is_safe("r")
+    assert rig.cache.tree.full_protected == 0
+
+
 def test_retracted_and_evicted_before_its_copy_began() -> None:
     rig = Rig()
-    rig.tier.retract("r", rig.run(C))
+    rig.tier.retract("r", rig.run(C).node)
     rig.evict_device()
     rig.settle_writes()
     assert not rig.tier.retracted.is_safe("r")
