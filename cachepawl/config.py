@@ -17,6 +17,7 @@ from pydantic import (
 
 from cachepawl.errors import ConfigError
 from cachepawl.offload.host_budget import parse_host_size
+from cachepawl.offload.layers import GROUP_BYTES
 from cachepawl.snapshots import ANSWER_INTERVAL
 
 BACKEND = "cachepawl"
@@ -69,6 +70,12 @@ class Options(BaseModel):
     """Test option: the host tier's transfers fail by this script."""
     host_corrupt: Literal["pages", "states"] | None = None
     """Test option, a negative control: what is loaded of these arrives as zeros."""
+    host_blind: bool = False
+    """Test option, a negative control: no layer waits for its bytes."""
+    host_group_bytes: int = Field(default=GROUP_BYTES, gt=0)
+    """Test option: least bytes of the groups of layers that a load is cut into."""
+    host_layerwise: bool = False
+    """A request begins while its prefix is loaded; each layer waits for its own bytes."""
     host_slow: float = Field(default=0.0, ge=0, allow_inf_nan=False)
     """Test option: seconds that every copy of a transfer takes longer."""
     decision_log: str | None = None

@@ -88,6 +88,7 @@ _TIER_TOTALS = {
     "host_load_tokens": "tokens of KV in them",
     "host_loads_refused": "loads not begun: the device had no room",
     "host_loads_failed": "loads whose transfer failed, or that a reset dropped",
+    "host_rides": "requests that began before their load had arrived",
     "host_writes": "write-backs that arrived",
     "host_write_bytes": "bytes copied from the device to the host",
     "host_writes_skipped": "write-backs not begun: the host had no room",
@@ -96,9 +97,12 @@ _TIER_TOTALS = {
     "host_retractions": "requests that stopped and whose state was to be kept",
     "host_retractions_kept": "of those, states that reached the host",
     "host_retractions_lost": "of those, states evicted before they did",
+    "host_retractions_resumed": "retracted requests that went on",
+    "host_retractions_resumed_tokens": "tokens of the prefixes that they went on from",
+    "host_retractions_short": "of those, requests that went on from less than was kept",
     "host_waits": "requests that waited for a load",
     "host_wait_ms": "milliseconds that they waited until it had arrived",
-    "host_step_waits": "steps that stopped for transfers, for running requests had no page",
+    "host_step_waits": "steps that stopped for transfers: no page left, or a retraction",
     "host_step_wait_ms": "milliseconds of those steps",
 }
 

@@ -165,6 +165,7 @@ class LoadBacks:
             raise ArgumentError(f"request {request!r} {why}; only a load under way is ridden, once")
         self.device.refs.rename(ticket.target.row, row)
         self.drop(request)
+        self.counters.rides += 1
         ticket.rider, ticket.target = request, ticket.target._replace(row=row)
         self._rides[request] = ticket
         return ticket.target.slot

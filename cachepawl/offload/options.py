@@ -38,6 +38,8 @@ class TierCounters:
     loads_refused: int = 0
     """No room on the device."""
     loads_failed: int = 0
+    rides: int = 0
+    """Requests that began before their load had ended."""
     evicted_ahead: int = 0
     """Given up by the device before anybody needed the room."""
     retractions: int = 0

@@ -64,10 +64,21 @@ class RecordingTier(HostTier):
         self._plain_tier.published(done)
         self._put(("host_published", monotonic(), done.node.serial, done.state_taken))
 
-    def retract(self, request: str, done: Published) -> None:
-        self._plain_tier.retract(request, done)
+    def retract(self, request: str, node: Node) -> None:
+        self._plain_tier.retract(request, node)
         self._named.add(request)
-        self._put(("host_retract", monotonic(), request, done.node.serial))
+        self._put(("host_retract", monotonic(), request, node.serial))
+
+    def back_up(self, request: str, node: Node) -> bool:
+        started = self._plain_tier.back_up(request, node)
+        self._named.add(request)
+        self._put(("host_back_up", monotonic(), request, node.serial, started))
+        return started
+
+    def goes_on(self, request: str, tokens: int) -> None:
+        self._plain_tier.goes_on(request, tokens)
+        if request in self._named:
+            self._put(("host_goes_on", monotonic(), request, tokens))
 
     def settle(self, request: str) -> None:
         self._plain_tier.settle(request)
@@ -107,6 +118,19 @@ class RecordingTier(HostTier):
             why = "" if done.healthy else (self.failure or "")[:MOST_TEXT]
             self._put(("host_poll", monotonic(), *done, why, tier_sizes_of(self)))
         return done
+
+    def end_loads(self, agreed: Ready) -> None:
+        self._plain_tier.end_loads(agreed)
+        self._ended("host_end_loads", agreed.loads, agreed)
+
+    def end_writes(self, agreed: Ready) -> None:
+        self._plain_tier.end_writes(agreed)
+        self._ended("host_end_writes", agreed.writes, agreed)
+
+    def _ended(self, verb: str, count: int, agreed: Ready) -> None:
+        if count or not agreed.healthy:
+            why = "" if agreed.healthy else (self.failure or "")[:MOST_TEXT]
+            self._put((verb, monotonic(), count, agreed.healthy, why, tier_sizes_of(self)))
 
     def _marks(self) -> tuple[object, ...]:
         """What any step of a poll would change; a few numbers."""

@@ -88,6 +88,8 @@ TIER_CALLS = {
     "host_used": Verb((_INT,)),  # node
     "host_published": Verb((_INT, _FLAG)),  # node, state taken
     "host_retract": Verb((Kind.NAME, _INT)),  # node
+    "host_back_up": Verb((Kind.NAME, _INT), (_FLAG,)),  # node; whether it is being written
+    "host_goes_on": Verb((Kind.NAME, _INT)),  # cached tokens
     "host_settle": Verb((Kind.NAME,)),
     "host_yield_holds": Verb(()),
     "host_ride": Verb((Kind.NAME, _INT), (_MAYBE,)),  # row; slot
@@ -96,6 +98,9 @@ TIER_CALLS = {
     "host_poll": Verb((_INT, _INT, _FLAG, Kind.TEXT), (Kind.INTS,)),
     # write-backs and loads that ended, whether all is well, else why not; see
     # `recording_tier.TIER_SIZES`
+    "host_end_loads": Verb((_INT, _FLAG, Kind.TEXT), (Kind.INTS,)),
+    "host_end_writes": Verb((_INT, _FLAG, Kind.TEXT), (Kind.INTS,)),
+    # how many ended, and the rest as in `host_poll`
     "host_reset": Verb((_INT, _INT, Kind.TEXT)),
     # the latest serials on the device and on the host; why the host is out of use, if it is
     "host_drain": Verb((), (Kind.INTS,)),

@@ -33,6 +33,7 @@ from cachepawl.pool.uploads import to_device
 from cachepawl.snapshots import SnapshotPlan
 from cachepawl.tree import Lock, Miss, Node, Reason
 from cachepawl.types import Key, Runs
+from cachepawl_launch.boarding import Boarding
 from cachepawl_launch.decisions import DecisionLog
 from cachepawl_launch.handover import make_handover
 from cachepawl_launch.indices import key_of, make_key, token_ids
@@ -40,6 +41,7 @@ from cachepawl_launch.kv_events import published
 from cachepawl_launch.lookups import Ending, Lookup, Lookups
 from cachepawl_launch.marks import Marks
 from cachepawl_launch.metrics import Metrics
+from cachepawl_launch.states import Offer
 
 logger = logging.getLogger(__name__)
 
@@ -64,6 +66,12 @@ class HostPart(Protocol):
 
     def settle(self, rid: str) -> None:
         """The request is gone."""
+
+    def boarding(self, rid: str) -> Boarding | None:
+        """Where a waiting request may begin although its prefix is being loaded."""
+
+    def land(self, req: Any) -> None:
+        """Know what came of the load that a request runs on, if it runs on one."""
 
     def refused_alone(self) -> bool:
         """Nothing runs and nothing fits; True when something was let go of."""
@@ -114,6 +122,8 @@ class CachepawlPrefixCache(BasePrefixCache):
         self._ahead: tuple[int, list[int]] = (0, [])
         """Where the prompt that is computed in chunks goes on, and its marks."""
         self._drop_prefix_of: str | None = None
+        self._spoilt: set[str] = set()
+        """Requests that computed on bytes which never came: nothing of them is published."""
         if params.enable_kv_cache_events:
             self.cache.tree.log_events()
         self.metrics: Metrics | None = None
@@ -152,17 +162,23 @@ class CachepawlPrefixCache(BasePrefixCache):
         key = make_key(radix.token_ids, radix.extra_key, radix.cache_salt)
         found = self._look(key, limit)
         match = found.device
-        usable, node = match.usable_len, match.node
+        usable = match.usable_len
+        node: Node | Boarding = match.node
         dropped = req is not None and req.rid == self._drop_prefix_of
         if dropped:
             usable, node = 0, self.root_node
         kv_len = min(match.kv_len, limit)
+        place = None if req is None or dropped else self._boarding(req.rid, limit)
+        if place is not None:
+            usable, node, kv_len = place.end, place, max(kv_len, place.end)
         branch = self.plan.branch_point(kv_len, usable) if self.supports_mamba() else None
         if req is not None:
             prompt = len(radix.token_ids)
             missed = [Miss(Reason.DROPPED, prompt, prompt)]
             if not dropped:
                 missed = self._explain(key, found, limit)
+            if place is not None:
+                missed = [miss for miss in missed if miss.reason is not Reason.OTHER_TIER]
             self._latest = Lookup(req.rid, prompt, usable, branch, missed)
             self.lookups.note(self._latest)
             self._candidate = key.tokens, req.sampling_params.custom_params
@@ -173,9 +189,13 @@ class CachepawlPrefixCache(BasePrefixCache):
             last_host_node=node,
             best_match_node=node,
             mamba_branching_seqlen=branch,
-            cache_protected_len=usable,
+            cache_protected_len=usable if place is None else place.start,
             full_kv_hit_length=kv_len,
         )
+
+    def _boarding(self, rid: str, limit: int) -> Boarding | None:
+        place = None if self.host is None else self.host.boarding(rid)
+        return None if place is None or place.end > limit else place
 
     def _look(self, key: Key, limit: int | None) -> TierMatch:
         if self.host is None:
@@ -198,7 +218,9 @@ class CachepawlPrefixCache(BasePrefixCache):
     def touch_prefix(self, key: Any) -> None:
         self.cache.touch(make_key(key.token_ids, key.extra_key, key.cache_salt))
 
-    def path_device_indices(self, node: Node) -> torch.Tensor:
+    def path_device_indices(self, node: Node | Boarding) -> torch.Tensor:
+        if isinstance(node, Boarding):
+            return self._indices(self.cache.refs.pages(node.row, 0, node.end // self.page_size))
         return self._indices(self.cache.tree.path_pages(node))
 
     def _indices(self, runs: Runs) -> torch.Tensor:
@@ -246,8 +268,8 @@ class CachepawlPrefixCache(BasePrefixCache):
 
     # -- locks --------------------------------------------------------------------------
 
-    def lock(self, node: Node) -> Lock:
-        return self.cache.lock(node)
+    def lock(self, node: Node | Boarding) -> Lock | None:
+        return None if isinstance(node, Boarding) else self.cache.lock(node)
 
     def unlock(self, lock: Lock | TreeLock | None) -> None:
         if isinstance(lock, TreeLock):
@@ -264,17 +286,61 @@ class CachepawlPrefixCache(BasePrefixCache):
 
     # -- a request's KV ----------------------------------------------------------------
 
+    def landed(self, req: Any, node: Node, length: int, *, replaced: bool) -> None:
+        """The load that a request ran on has ended: the tree has `length` tokens of it now.
+
+        They are on the path to `node`, which is held by somebody else meanwhile.
+        """
+        if replaced:
+            self._rewrite(req.kv.req_pool_idx, length)
+        req.lock, req.last_node = self.cache.lock_path(node), node
+        req.kv.cache_protected_len = req.kv.cache_inserted_len = length
+
+    def _rewrite(self, row: int, length: int) -> None:
+        """The device's row begins with other pages than before."""
+        pages = self.cache.refs.pages(row, 0, length // self.page_size)
+        self.req_to_token_pool.write((row, slice(0, length)), self._indices(pages).to(torch.int32))
+
+    def spoil(self, rid: str) -> None:
+        """What a request computed is worth nothing: it leaves the tree as it is."""
+        self._spoilt.add(rid)
+
+    def claim_kv_row(self, req: Any) -> bool:
+        """Asked before a row is given back; nobody claims one."""
+        if self.host is not None:
+            self.host.land(req)
+        return False
+
     def checkpoint(self, req: Any, *, up_to: int, **kwargs: Any) -> None:
         """Publish the request's KV as deep as its newest state, and that state."""
-        key = key_of(req)
-        offer = self.handover.offer(req, up_to, lambda depth: self._has_state(key, depth))
+        if self.host is not None:
+            self.host.land(req)
+        self._checkpoint(req, up_to, leaves=req.finished())
+
+    def leave_resumable(self, req: Any) -> None:
+        """A running request is about to be retracted: it leaves what it can go on from.
+
+        That is its newest state of tokens whose result is known, no deeper than it will be
+        matched: less the last token, and SGLang computes again what log-probabilities are asked
+        of.  What a forward under way computes beyond them is lost.
+        """
+        req.refresh_fill_ids()
+        most = req._compute_max_prefix_len(len(req.origin_input_ids) + len(req.output_ids))
+        self._checkpoint(req, min(most, req.owned_kv_len()), leaves=True)
+
+    def _checkpoint(self, req: Any, up_to: int, *, leaves: bool) -> None:
+        key, offer = key_of(req), Offer()
+        if req.rid not in self._spoilt:
+            offer = self.handover.offer(
+                req, up_to, lambda depth: self._has_state(key, depth), leaves
+            )
         depth = offer.depth // self.page_size * self.page_size
         taken = False
         if depth > req.kv.cache_protected_len:
             taken = self._publish(req, key, depth, offer.slot)
         if offer.refused:
             self.cache.note_locked_out(key, offer.refused)
-        self.handover.settle(req, offer, taken)
+        self.handover.settle(req, offer, taken, leaves)
         self._check(self.check_level)
 
     def _has_state(self, key: Key, depth: int) -> bool:
@@ -285,10 +351,7 @@ class CachepawlPrefixCache(BasePrefixCache):
         row = req.kv.req_pool_idx
         done = self.cache.publish(row, key, depth, slot)
         if done.replaced:
-            pages = self.cache.refs.pages(row, 0, depth // self.page_size)
-            self.req_to_token_pool.write(
-                (row, slice(0, depth)), self._indices(pages).to(torch.int32)
-            )
+            self._rewrite(row, depth)
         new = self.cache.lock_path(done.node)
         self.unlock(req.lock)
         req.lock = new
@@ -309,6 +372,7 @@ class CachepawlPrefixCache(BasePrefixCache):
             self.req_to_token_pool.free_mamba_cache(req)
         if req.rid == self._drop_prefix_of:
             self._drop_prefix_of = None
+        self._spoilt.discard(req.rid)
         self.lookups.end(req.rid, self.cache.counters, _ending(req))
         self.push_metrics()
         self.log("release", checkpointed, self.cache.frames.kv_pages, self.cache.frames.states)

@@ -16,6 +16,7 @@ from sglang.srt.runtime_context import get_memory
 from cachepawl.cache import HybridPrefixCache
 from cachepawl.config import BACKEND, ENVIRONMENT, Options
 from cachepawl.errors import CachepawlError, ConfigError
+from cachepawl.offload.layers import WHOLE_PAGES
 from cachepawl.offload.tier import HostTier
 from cachepawl.offload.writing import WRITE_POLICIES
 from cachepawl.pool.arena import Arena
@@ -25,6 +26,7 @@ from cachepawl_launch.checkpoints import CheckpointCopies
 from cachepawl_launch.compressed_states import CompressedRowPool
 from cachepawl_launch.decisions import DecisionLog
 from cachepawl_launch.evacuation import PageMover
+from cachepawl_launch.host import layer_waits
 from cachepawl_launch.host.agreement import agreement
 from cachepawl_launch.host.parts import HostFaults, open_host
 from cachepawl_launch.host.steps import HostSteps
@@ -196,9 +198,12 @@ class Assembly:
         assert size is not None
         budget = options.host_bytes(size.budget)
         assert budget is not None
-        faults = HostFaults(options.host_faults, options.host_corrupt, options.host_slow)
+        faults = HostFaults(
+            options.host_faults, options.host_corrupt, options.host_slow, options.host_blind
+        )
+        groups = options.host_group_bytes if options.host_layerwise else WHOLE_PAGES
         try:
-            parts = open_host(self.arena, budget, self.mover.streams, faults)
+            parts = open_host(self.arena, budget, self.mover.streams, faults, groups)
         except ConfigError as error:
             raise refuse(str(error)) from None
         tier = HostTier(
@@ -208,11 +213,19 @@ class Assembly:
             WRITE_POLICIES[options.write_policy](),
         )
         tier.loads.before_start = self._catch_up
+        waits = None
+        if options.host_layerwise:
+            pools = context.params
+            kv_pool = pools.token_to_kv_pool_allocator.get_kvcache()
+            waits = layer_waits.register(
+                kv_pool, pools.req_to_token_pool, parts.copies, blind=faults.blind
+            )
         steps = HostSteps(
             self.recorder.record_tier(tier) if self.recorder else tier,
             parts,
             self.tree_cache,
             agreement(context.params.tp_cache_group),
+            waits,
         )
         if self.recorder and self.recorder.lookups.tier:
             steps.loader.note_brought = self.recorder.lookups.tier.note_brought

@@ -37,7 +37,7 @@ class CompressedStates:
         self.plain = plain
         self.grid = plain.grid
 
-    def offer(self, req: Any, up_to: int, has_state: HasState) -> Offer:
+    def offer(self, req: Any, up_to: int, has_state: HasState, leaves: bool) -> Offer:
         found = self.plain.snapshot(req, up_to)
         if found is None:
             return Offer()
@@ -45,7 +45,7 @@ class CompressedStates:
         if has_state(depth):
             return Offer(depth)
         detached = None
-        if req.finished() and entry is not None:
+        if leaves and entry is not None:
             self.pool.free_mamba_cache(req, mamba_ping_pong_track_buffer_to_keep=entry)
             detached = slot
         checkpoint = self.cache.try_checkpoint()
@@ -54,13 +54,13 @@ class CompressedStates:
             return Offer(refused=depth, detached=detached)
         return Offer(depth, checkpoint, source=slot, detached=detached)
 
-    def settle(self, req: Any, offer: Offer, taken: bool) -> None:
+    def settle(self, req: Any, offer: Offer, taken: bool, leaves: bool) -> None:
         if offer.slot is not None and offer.source is not None:
             if taken:
                 self.pool.copies.compress(offer.source, offer.slot)
             else:
                 self.cache.drop_checkpoint(offer.slot)
-        if not req.finished():
+        if not leaves:
             self.plain.seen(req)
         elif offer.detached is None:
             self.pool.free_mamba_cache(req)

@@ -9,6 +9,7 @@ from pathlib import Path
 from cachepawl.config import Options, make_options
 from cachepawl.errors import ConfigError
 from cachepawl.offload.faults import parse_script
+from cachepawl.offload.layers import GROUP_BYTES
 from cachepawl.snapshots import ANSWER_INTERVAL
 
 
@@ -40,6 +41,11 @@ def parser() -> argparse.ArgumentParser:
         metavar="WHEN",
         help="when the host tier gets a copy: write_through (at once), write_through_selective "
         "(what was used again), write_back (before it is evicted) (default: write_through)",
+    )
+    p.add_argument(
+        "--cachepawl-host-layerwise",
+        action="store_true",
+        help="begin a request while its prefix is loaded; each layer waits for its own bytes",
     )
     p.add_argument(
         "--cachepawl-policy",
@@ -145,6 +151,18 @@ def parser() -> argparse.ArgumentParser:
         help="negative control: loaded pages or states arrive as zeros",
     )
     tests.add_argument(
+        "--cachepawl-host-blind",
+        action="store_true",
+        help="negative control: no layer waits for its bytes",
+    )
+    tests.add_argument(
+        "--cachepawl-host-group-bytes",
+        type=int,
+        default=GROUP_BYTES,
+        metavar="BYTES",
+        help="least bytes of the groups of layers that a load is cut into",
+    )
+    tests.add_argument(
         "--cachepawl-host-slow",
         type=float,
         default=0.0,
@@ -182,6 +200,9 @@ def options_of(ours: argparse.Namespace) -> Options:
     return make_options(
         device_gb=ours.cachepawl_device_gb,
         host_gb=ours.cachepawl_host_gb,
+        host_layerwise=ours.cachepawl_host_layerwise,
+        host_blind=ours.cachepawl_host_blind,
+        host_group_bytes=ours.cachepawl_host_group_bytes,
         write_policy=ours.cachepawl_write_policy or "write_through",
         host_faults=ours.cachepawl_host_faults,
         host_corrupt=ours.cachepawl_host_corrupt,
@@ -208,7 +229,14 @@ def options_of(ours: argparse.Namespace) -> Options:
 def check_host_flags(ours: argparse.Namespace) -> None:
     """ConfigError for flags of a host tier that is not asked for, or of two that do not agree."""
     if ours.cachepawl_host_gb is None:
-        for name in ("write_policy", "host_faults", "host_corrupt", "host_slow"):
+        for name in (
+            "write_policy",
+            "host_layerwise",
+            "host_faults",
+            "host_corrupt",
+            "host_slow",
+            "host_blind",
+        ):
             if getattr(ours, f"cachepawl_{name}"):
                 flag = f"--cachepawl-{name.replace('_', '-')}"
                 raise ConfigError(f"{flag}: there is no host tier; give --cachepawl-host-gb too")
@@ -216,6 +244,11 @@ def check_host_flags(ours: argparse.Namespace) -> None:
         raise ConfigError(
             f"--cachepawl-checkpoint-dtype {ours.cachepawl_checkpoint_dtype} beside "
             f"--cachepawl-host-gb is not supported: the host tier copies whole states; drop either"
+        )
+    if ours.cachepawl_host_layerwise and ours.cachepawl_trace is not None:
+        raise ConfigError(
+            "--cachepawl-trace beside --cachepawl-host-layerwise is not supported: a request that "
+            "runs on its load is not recorded yet; drop either"
         )
     if ours.cachepawl_host_faults is not None:
         parse_script(ours.cachepawl_host_faults)

@@ -17,6 +17,7 @@ from sglang.srt.mem_cache.memory_pool import HybridReqToTokenPool, ReqToTokenPoo
 
 from cachepawl.cache import HybridPrefixCache
 from cachepawl.pool.arena import Arena
+from cachepawl_launch.boarding import Boarding
 from cachepawl_launch.indices import key_of
 from cachepawl_launch.pools import ArenaMambaPool
 from cachepawl_launch.state_allocator import ArenaSlotAllocator
@@ -47,7 +48,10 @@ class _Rows:
         for req, new in zip(reqs, fresh, strict=True):
             if new:
                 row = req.kv.req_pool_idx
-                self.cache.open_row(row, req.last_node, req.prefix_len)
+                if isinstance(req.last_node, Boarding):
+                    req.last_node.board(req)
+                else:
+                    self.cache.open_row(row, req.last_node, req.prefix_len)
                 if self.cache.policy.learns:
                     self.cache.begin(row, key_of(req), arrived(req))
         self.kv_allocator.expect(

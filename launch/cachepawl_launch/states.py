@@ -57,11 +57,17 @@ class StateHandover(Protocol):
     grid: int
     """Depths of snapshots are multiples of this from where a forward started, in tokens."""
 
-    def offer(self, req: Any, up_to: int, has_state: HasState) -> Offer:
-        """What a checkpoint at row position `up_to` can publish."""
+    def offer(self, req: Any, up_to: int, has_state: HasState, leaves: bool) -> Offer:
+        """What a checkpoint at row position `up_to` can publish.
 
-    def settle(self, req: Any, offer: Offer, taken: bool) -> None:
-        """After it: `taken` says whether the tree owns `offer.slot` now."""
+        `leaves`: the request is finished or retracted, so it needs its slots no more.
+        """
+
+    def settle(self, req: Any, offer: Offer, taken: bool, leaves: bool) -> None:
+        """After it: `taken` says whether the tree owns `offer.slot` now.
+
+        A request that leaves holds no slot behind it.
+        """
 
 
 class NoStates:
@@ -69,10 +75,10 @@ class NoStates:
 
     grid = 1
 
-    def offer(self, req: Any, up_to: int, has_state: HasState) -> Offer:
+    def offer(self, req: Any, up_to: int, has_state: HasState, leaves: bool) -> Offer:
         return Offer(depth=up_to)
 
-    def settle(self, req: Any, offer: Offer, taken: bool) -> None:
+    def settle(self, req: Any, offer: Offer, taken: bool, leaves: bool) -> None:
         """A request without states leaves none."""
 
 
@@ -93,12 +99,12 @@ class _States:
 class TrackedStates(_States):
     """Tracking slots filled by the forward at grid depths."""
 
-    def offer(self, req: Any, up_to: int, has_state: HasState) -> Offer:
+    def offer(self, req: Any, up_to: int, has_state: HasState, leaves: bool) -> Offer:
         found = self.snapshot(req, up_to)
         if found is None:
             return Offer()
         depth, slot, entry = found
-        if req.finished():
+        if leaves:
             return Offer(depth, slot, entry)
         if has_state(depth):
             return Offer(depth)
@@ -125,8 +131,8 @@ class TrackedStates(_States):
             entry = other
         return (depth if depth <= up_to else 0), entry
 
-    def settle(self, req: Any, offer: Offer, taken: bool) -> None:
-        if req.finished():
+    def settle(self, req: Any, offer: Offer, taken: bool, leaves: bool) -> None:
+        if leaves:
             keep = offer.entry if taken else None
             self.pool.free_mamba_cache(req, mamba_ping_pong_track_buffer_to_keep=keep)
             return
@@ -145,11 +151,11 @@ class TrackedStates(_States):
 class SingleState(_States):
     """The active slot alone; its state is that of the last computed token."""
 
-    def offer(self, req: Any, up_to: int, has_state: HasState) -> Offer:
+    def offer(self, req: Any, up_to: int, has_state: HasState, leaves: bool) -> Offer:
         found = self.snapshot(req, up_to)
-        if found is None:
-            return Offer()
-        if req.finished():
+        if found is None or (leaves and not req.finished() and up_to != req.kv.kv_committed_len):
+            return Offer()  # nothing new, or the state is of another depth
+        if leaves:
             return Offer(up_to, found.slot)
         if has_state(up_to):
             return Offer(up_to)
@@ -169,8 +175,8 @@ class SingleState(_States):
     def seen(self, req: Any) -> None:
         """The active slot moves on by itself."""
 
-    def settle(self, req: Any, offer: Offer, taken: bool) -> None:
-        if req.finished():
+    def settle(self, req: Any, offer: Offer, taken: bool, leaves: bool) -> None:
+        if leaves:
             if taken:
                 self.pool.forget_states(req)
             else:

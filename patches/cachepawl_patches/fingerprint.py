@@ -36,6 +36,8 @@ KNOWN: dict[str, str] = {
     f"{_MANAGERS}.scheduler.Scheduler.get_new_batch_prefill": "b81e9952631db7ab",
     f"{_MANAGERS}.scheduler.Scheduler.is_fully_idle": "8344db68c32b3a91",
     f"{_MANAGERS}.schedule_batch.Req.materialized_host_hit_len": "77c72143d696b698",
+    f"{_MANAGERS}.schedule_batch.ScheduleBatch.release_req": "9a948cdcef0428c8",
+    f"{_MANAGERS}.scheduler.Scheduler.process_batch_result": "5530be2efae01cbf",
     # relied upon: subclassed, or their order of calls is
     f"{_SIZER}._profile_available_bytes": "6dc0936929eb0c15",
     f"{_MEM}.allocation.alloc_for_decode_default": "952fe66952e1c1b0",
@@ -46,6 +48,9 @@ KNOWN: dict[str, str] = {
     f"{_MEM}.common.release_kv_cache": "79aba39f92f494b0",
     f"{_MEM}.memory_pool.HybridReqToTokenPool": "5402dff6b853a57f",
     f"{_MEM}.memory_pool.HybridLinearKVPool.__init__": "8d4fb8e9b4fbd666",
+    f"{_MEM}.memory_pool.HybridLinearKVPool._wait_for_layer": "a5f46d02298deee3",
+    f"{_MEM}.memory_pool.MHATokenToKVPool.get_key_buffer": "8cf72e4e2df01683",
+    f"{_MEM}.memory_pool.MHATokenToKVPool.get_value_buffer": "6f7012dec812cc41",
     f"{_MEM}.memory_pool.MambaPool.__init__": "5df7d8b481b12b0d",
     f"{_MEM}.memory_pool.MHATokenToKVPool.__init__": "037fd431dfcd7e76",
     f"{_MEM}.memory_pool.ReqToTokenPool": "f0115376e3e65367",
@@ -55,7 +60,9 @@ KNOWN: dict[str, str] = {
     f"{_MANAGERS}.schedule_batch.Req.init_next_round_input": "ef4df2cd1ad27e5f",
     f"{_MANAGERS}.scheduler.Scheduler.get_next_batch_to_run": "0123bdeb7601a690",
     f"{_MANAGERS}.scheduler.Scheduler._get_new_batch_prefill_raw": "d00d732d04372d68",
+    f"{_MANAGERS}.scheduler.Scheduler.stash_chunked_request": "7d5034c2e38f2db9",
     f"{_MANAGERS}.scheduler.Scheduler._release_aborted_request": "0d1e1bc1af8518c7",
+    f"{_MANAGERS}.schedule_batch.release_req": "b6086688ab80ad02",
     f"{_MANAGERS}.schedule_batch.ReqKvInfo": "bf2c7c2ba733774a",
     f"{_MANAGERS}.io_struct.GetInternalStateReq": "78aa4cfd47faa1ab",
     f"{_MANAGERS}.tokenizer_control_mixin.TokenizerControlMixin.get_internal_state": (

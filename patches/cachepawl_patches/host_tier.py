@@ -12,7 +12,9 @@ POLL = f"{_MANAGERS}.scheduler.Scheduler._process_hicache_events"
 FILL = f"{_MANAGERS}.scheduler.Scheduler.get_new_batch_prefill"
 IDLE = f"{_MANAGERS}.scheduler.Scheduler.is_fully_idle"
 SOURCE = f"{_MANAGERS}.schedule_batch.Req.materialized_host_hit_len"
-TARGETS = (POLL, FILL, IDLE, SOURCE)
+RESULTS = f"{_MANAGERS}.scheduler.Scheduler.process_batch_result"
+RETRACT = f"{_MANAGERS}.schedule_batch.ScheduleBatch.release_req"
+TARGETS = (POLL, FILL, IDLE, SOURCE, RESULTS, RETRACT)
 
 
 class Steps(Protocol):
@@ -23,6 +25,12 @@ class Steps(Protocol):
 
     def fill_batch(self, original: Any, scheduler: Any, running_batch: Any) -> Any:
         """Instead of `original(scheduler, running_batch)`, which fills a prefill batch."""
+
+    def retract(self, req: Any) -> None:
+        """A running request is about to give its row back, and will be queued again."""
+
+    def before_results(self, batch: Any) -> None:
+        """What a batch computed is about to be looked at."""
 
     def is_idle(self) -> bool:
         """Whether nothing goes on beside the requests."""
@@ -48,7 +56,17 @@ def install(steps: Callable[[], Steps]) -> None:
     def source(original: Any, self: Any) -> int:
         return original(self) or steps().from_host(self)
 
+    def retract(self: Any, idx: int, *args: Any, offload_kv: bool = True, **kwargs: Any) -> None:
+        # Without `offload_kv` it is aborted.
+        if offload_kv:
+            steps().retract(self.reqs[idx])
+
+    def results(self: Any, batch: Any, *args: Any, **kwargs: Any) -> None:
+        steps().before_results(batch)
+
     HookRegistry.register(POLL, poll, HookType.BEFORE)
     HookRegistry.register(FILL, fill, HookType.AROUND)
     HookRegistry.register(IDLE, idle, HookType.AFTER)
     HookRegistry.register(SOURCE, source, HookType.AROUND)
+    HookRegistry.register(RESULTS, results, HookType.BEFORE)
+    HookRegistry.register(RETRACT, retract, HookType.BEFORE)

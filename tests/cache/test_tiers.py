@@ -166,7 +166,13 @@ def tiered(base: type, writing: str, tier_type: type[HostTier] = HostTier) -> ty
                 self.tier.poll(Ready(0, ready.loads + 1, True))
             fewer = which // 64 % 3
             agreed = Ready(max(0, ready.writes - fewer), max(0, ready.loads - fewer // 2), True)
-            self.tier.poll(agreed if ready.healthy else ready)
+            agreed = agreed if ready.healthy else ready
+            if which // 200 % 3 == 0:  # who has to know of a load before the next poll
+                self.tier.end_loads(agreed)
+                self.end_rides()
+                self.both_are_well()
+                agreed = agreed._replace(loads=0)
+            self.tier.poll(agreed)
             self.end_rides()
 
         def end_rides(self) -> None:
@@ -320,9 +326,18 @@ def tiered(base: type, writing: str, tier_type: type[HostTier] = HostTier) -> ty
             if self.publish(request, depth, slot, kv_only=False):
                 slots.remove(slot)
             name = self.name()
-            self.tier.retract(name, self.cache.latest.node)
+            if which // 7 % 2:
+                self.tier.retract(name, self.cache.latest.node)
+            elif self.tier.back_up(name, self.cache.latest.node):
+                self.wait_for_writes()
             self.stopped[name] = request.prefix(depth)
             self.leave(request, tuple(slots), which)
+
+        def wait_for_writes(self) -> None:
+            """The step stops until they are there; loads may end too, and wait for a poll."""
+            while self.moving.under_way:
+                self.moving.end(0)
+            self.tier.end_writes(self.tier.ready())
 
         def go_on(self, which: int, letters: list[int]) -> None:
             if not self.stopped:
@@ -330,6 +345,7 @@ def tiered(base: type, writing: str, tier_type: type[HostTier] = HostTier) -> ty
             name = sorted(self.stopped)[which % len(self.stopped)]
             prefix = self.stopped.pop(name)
             self.goes_on_at(name, prefix)
+            self.tier.goes_on(name, len(prefix) - 1)
             self.tier.settle(name)
 
         def goes_on_at(self, name: str, prefix: Any) -> None:

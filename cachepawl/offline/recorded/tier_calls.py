@@ -109,7 +109,14 @@ class TierCalls(Calls):
         return ()
 
     def host_retract(self, request: str, node: int) -> tuple[()]:
-        self.tier.retract(request, Published(self._node(node), False, True))
+        self.tier.retract(request, self._node(node))
+        return ()
+
+    def host_back_up(self, request: str, node: int) -> tuple[bool]:
+        return (self.tier.back_up(request, self._node(node)),)
+
+    def host_goes_on(self, request: str, tokens: int) -> tuple[()]:
+        self.tier.goes_on(request, tokens)
         return ()
 
     def host_settle(self, request: str) -> tuple[()]:
@@ -137,6 +144,23 @@ class TierCalls(Calls):
         self._moving.end(LOAD, loads, error)
         self.tier.ready()
         self.tier.poll(Ready(writes, loads, healthy))
+        return self._sizes_after(error)
+
+    def host_end_loads(self, loads: int, healthy: bool, why: str) -> tuple[tuple[int, ...]]:
+        error = None if healthy else why
+        self._moving.end(LOAD, loads, error)
+        self.tier.ready()
+        self.tier.end_loads(Ready(0, loads, healthy))
+        return self._sizes_after(error)
+
+    def host_end_writes(self, writes: int, healthy: bool, why: str) -> tuple[tuple[int, ...]]:
+        error = None if healthy else why
+        self._moving.end(WRITE, writes, error)
+        self.tier.ready()
+        self.tier.end_writes(Ready(writes, 0, healthy))
+        return self._sizes_after(error)
+
+    def _sizes_after(self, error: str | None) -> tuple[tuple[int, ...]]:
         if error is not None:
             self.tier.failure = error  # of a transfer of this rank or of another
         return (tier_sizes_of(self.tier),)

@@ -10,6 +10,7 @@ from typing import Any
 
 from cachepawl.offload.load_backs import Load
 from cachepawl.offload.tier import HostTier
+from cachepawl.tree import Node
 from cachepawl_launch.adapter import CachepawlPrefixCache
 from cachepawl_launch.host.waits import Waits
 
@@ -82,7 +83,9 @@ class Loader:
         self.hit_tokens += tokens
         self.hit_requests += tokens > 0
         self.note_brought(req.rid, int(req.prefix_len), tokens)
-        self._tier.used(req.last_node)
+        if isinstance(req.last_node, Node):  # else it rides, and its prefix is used when it lands
+            self._tier.used(req.last_node)
+        self._tier.goes_on(req.rid, int(req.prefix_len))
         self.settle(req.rid)
 
     def settle(self, rid: str) -> None:

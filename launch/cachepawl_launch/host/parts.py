@@ -40,6 +40,8 @@ class HostFaults:
     """`pages` or `states`: what is loaded of them arrives as zeros, a negative control."""
     seconds: float = 0.0
     """What each copy takes longer."""
+    blind: bool = False
+    """A negative control: no layer waits for its bytes."""
 
 
 class HostParts(NamedTuple):
@@ -58,12 +60,17 @@ class HostParts(NamedTuple):
 
 
 def open_host(
-    device: Arena, budget: int, streams: Streams, faults: HostFaults = HostFaults()
+    device: Arena,
+    budget: int,
+    streams: Streams,
+    faults: HostFaults = HostFaults(),
+    group_bytes: int = WHOLE_PAGES,
 ) -> HostParts:
     """`budget` bytes of host memory for a device arena.
 
     On a CPU copies are made by threads: as asynchronous as on a GPU.  ConfigError when the
     machine does not hold or lock the budget, or for a wrong fault; nothing is reserved then.
+    `group_bytes`: see `layers`; by default no load is cut, for requests that wait for all of it.
     """
     script = None if faults.script is None else parse_script(faults.script)
     copiers = _copiers(device.raw.device, faults)
@@ -77,8 +84,7 @@ def open_host(
         Side(arena.raw, arena.geometry),
         copiers,
         lanes_for(where, fence=_fence(where, streams), threads=True),
-        # A request is admitted once it is loaded: nothing reads a part of a load.
-        group_bytes=WHOLE_PAGES,
+        group_bytes=group_bytes,
     )
     logger.info(
         "cachepawl: host tier of %d bytes, %d frames, %s",

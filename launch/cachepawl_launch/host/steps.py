@@ -2,6 +2,7 @@
 
 poll            first thing in a step: what ended is taken, write-backs begin
 fill_batch      loads begin; SGLang fills a batch from those that wait for none
+retract         what a retracted request can go on from is published and written
 """
 
 from __future__ import annotations
@@ -12,9 +13,12 @@ from typing import Any
 
 from cachepawl.offload.tier import HostTier
 from cachepawl_launch.adapter import CachepawlPrefixCache
+from cachepawl_launch.boarding import Boarding
 from cachepawl_launch.host.agreement import Agree
+from cachepawl_launch.host.layer_waits import LayerWaits
 from cachepawl_launch.host.loading import Loader
 from cachepawl_launch.host.parts import HostParts
+from cachepawl_launch.host.rides import Rides
 from cachepawl_launch.host.waiting import join, split
 
 logger = logging.getLogger(__name__)
@@ -24,13 +28,20 @@ class HostSteps:
     """Called by the patches, on every rank in the same steps."""
 
     def __init__(
-        self, tier: HostTier, parts: HostParts, tree_cache: CachepawlPrefixCache, agree: Agree
+        self,
+        tier: HostTier,
+        parts: HostParts,
+        tree_cache: CachepawlPrefixCache,
+        agree: Agree,
+        waits: LayerWaits | None = None,
     ) -> None:
+        """`waits`: requests begin while their prefix is loaded; None: they wait until it is."""
         self.tier = tier
         self.parts = parts
         self.loader = Loader(tier, tree_cache)
         self._cache = tree_cache
         self._agree = agree
+        self.rides = Rides(tier, parts.copies, tree_cache, agree, waits)
         tier.on_failure = self._failed
 
     def _failed(self, reason: str) -> None:
@@ -53,6 +64,7 @@ class HostSteps:
             self.tier.poll()
             return
         done = self.tier.poll(self._agree(self.tier.ready()))
+        self.rides.take_ended()
         if done.loads:
             self.loader.arrived()
         if done.writes or done.loads or not done.healthy:
@@ -80,7 +92,7 @@ class HostSteps:
         before = scheduler.waiting_queue
         if before and (running_batch.is_empty() or not running_batch.batch_is_full):
             self._begin_loads(before, len(running_batch.reqs))
-        ready, waiting = split(before, lambda req: self.tier.waits(req.rid))
+        ready, waiting = split(before, self._waits)
         goes_on = scheduler.chunked_req
         if waiting:
             scheduler.waiting_queue = ready
@@ -92,18 +104,54 @@ class HostSteps:
         self._admit(plan.batch_to_run, goes_on)
         return plan
 
+    def _waits(self, req: Any) -> bool:
+        """Whether a request can not be admitted now."""
+        return self.tier.waits(req.rid) and self.rides.boarding(req.rid) is None
+
     def _begin_loads(self, queue: list[Any], running: int) -> None:
         if self.tier.failure is None:
             self.loader.start(queue, running)
             self.parts.copies.begin_loads()
 
     def _admit(self, batch: Any, goes_on: Any) -> None:
+        self.rides.arm(batch.reqs if batch is not None else ())
         if batch is None:
             return
         running = {id(req) for req in batch.decoding_reqs or ()} | {id(goes_on)}
         for req in batch.reqs:
             if id(req) not in running:
                 self.loader.admitted(req)
+
+    def retract(self, req: Any) -> None:
+        """A running request is about to give its row back, and will be queued again."""
+        self.land(req)
+        if req.discard_output_reason is not None:
+            req.discard_output_reason = None  # it begins anew
+        elif self.tier.failure is None and not req.skip_radix_cache_insert:
+            self._cache.leave_resumable(req)
+            self._back_up(req)
+
+    def _back_up(self, req: Any) -> None:
+        """Its room is needed now, so the step waits for the copy, which is what the host lacks.
+
+        To compute it again would take longer.
+        """
+        if self.tier.back_up(req.rid, req.last_node):
+            with self.loader.waits.step():
+                self.parts.copies.wait_writes()
+            self.tier.end_writes(self._agree(self.tier.ready()))
+
+    def before_results(self, batch: Any) -> None:
+        """What a batch computed is about to be looked at."""
+        self.rides.land(batch.reqs)
+
+    def boarding(self, rid: str) -> Boarding | None:
+        """Where a waiting request may begin although its prefix is being loaded."""
+        return self.rides.boarding(rid)
+
+    def land(self, req: Any) -> None:
+        """Know what came of the load that a request runs on, if it runs on one."""
+        self.rides.land((req,))
 
     def is_idle(self) -> bool:
         """Whether nothing is being copied."""

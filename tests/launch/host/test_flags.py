@@ -94,3 +94,9 @@ def test_too_large_and_too_small() -> None:
         room("1000000", ranks=2)
     with pytest.raises(ConfigError, match=r"the least is two frames"):
         room("0.0000001")
+
+
+def test_rides_are_not_recorded() -> None:
+    words = ["--cachepawl-host-gb", "1", "--cachepawl-host-layerwise"]
+    with pytest.raises(ConfigError, match=r"--cachepawl-trace beside --cachepawl-host-layerwise"):
+        options(*words, "--cachepawl-trace", "log")

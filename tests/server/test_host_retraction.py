@@ -1,0 +1,114 @@
+"""More answers than fit beside a host tier: what is retracted goes on where it was saved.
+
+The snapshot of a retracted request is published, written to the host before all else, and kept
+there until the request runs again.
+"""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from cells import CELLS, LIMITS, Cell
+from conftest import EAGER, LOUD
+from harness import TOLERANCE, Client, running, tokens
+from test_host_tier import HOST, QUICK, WRONG_BY
+from test_pressure import worst
+
+ANSWER = 200
+HOPEFUL = {"temperature": 0, "max_new_tokens": ANSWER, "min_new_tokens": ANSWER}
+"""SGLang hopes that such answers end early, and admits more than fit."""
+JOBS = [(tokens(500 + i, 60), ANSWER) for i in range(12)]
+LONG = [(tokens(600 + i, 300), ANSWER) for i in range(6)]
+COLD = 3
+"""So many of the short ones are compared with an undisturbed run."""
+
+
+def plain(client: Client, prompt: list[int]) -> tuple[int, ...]:
+    """The ids of an answer.  Whoever asks for log-probabilities goes on from the prompt at most."""
+    out = client._post({"input_ids": prompt, "sampling_params": HOPEFUL})
+    return tuple(out["output_ids"])
+
+
+def crowd_goes_on(client: Client) -> None:
+    """Answers that were interrupted are right, and so is the state that they end in."""
+    with ThreadPoolExecutor(len(JOBS)) as pool:
+        answers = list(pool.map(lambda job: plain(client, job[0]), JOBS))
+    client.wait_idle()
+    cold = [client.cold(*job, sampling_params=HOPEFUL) for job in JOBS[-COLD:]]
+    assert [answer.ids for answer in cold] == answers[-COLD:]
+    turns = [
+        ([*prompt, *ids, *tokens(9, 5)], 2) for (prompt, _), ids in zip(JOBS, answers, strict=True)
+    ]
+    warm = [client.generate(*turn) for turn in turns]
+    assert min(answer.cached for answer in warm) > len(JOBS[0][0])
+    assert worst([client.cold(*turn) for turn in turns], warm) < TOLERANCE
+
+
+def long_crowd(client: Client) -> float:
+    """The largest difference of log-probabilities to an undisturbed run."""
+    warm = client.generate_many(LONG, len(LONG), sampling_params=HOPEFUL)
+    client.wait_idle()
+    return worst([client.cold(*job, sampling_params=HOPEFUL) for job in LONG], warm)
+
+
+@pytest.mark.stress
+@pytest.mark.parametrize("cell", [pytest.param(cell, id=str(cell)) for cell in CELLS])
+def test_a_retracted_request_goes_on_where_it_was(cell: Cell, tmp_path: Path) -> None:
+    more = [*LOUD, *HOST, *EAGER]
+    with running(cell.family, cell.page, tmp_path, limits=LIMITS, more=more) as live:
+        client = live.client
+        crowd_goes_on(client)
+        stats = client.wait_idle()
+        print({name: n for name, n in stats.items() if "retract" in name})
+        assert live.log.count("Retract requests") > 0
+        assert stats["host_retractions"] == stats["host_retractions_resumed"] > 0
+        assert stats["host_retractions_kept"] == stats["host_retractions"]
+        assert stats["host_retractions_short"] == stats["host_retracted"] == 0
+        assert stats["host_retractions_resumed_tokens"] > 60 * stats["host_retractions_resumed"]
+        assert long_crowd(client) < TOLERANCE
+        after = client.wait_idle()
+        print({name: n for name, n in after.items() if "retract" in name})
+        assert after["host_retractions"] > stats["host_retractions"]
+        assert after["host_retracted"] == after["host_holds"] == 0
+        client.flush()
+
+
+@pytest.mark.stress
+def test_a_wrong_state_of_a_retracted_request_shows(tmp_path: Path) -> None:
+    """So the state that it goes on from is the one that was loaded."""
+    more = [*HOST, *EAGER, "--cachepawl-host-corrupt", "states"]
+    with running(QUICK.family, QUICK.page, tmp_path, limits=LIMITS, more=more) as live:
+        assert min(long_crowd(live.client), 1.0) > WRONG_BY
+
+
+@pytest.mark.stress
+def test_gone_while_retracted(tmp_path: Path) -> None:
+    """Clients give up after the first retraction: nothing is kept for them."""
+    more = [*LOUD, *HOST, *EAGER, "--cachepawl-host-slow", "0.3"]
+    with running(QUICK.family, QUICK.page, tmp_path, limits=LIMITS, more=more) as live:
+        client = live.client
+        with ThreadPoolExecutor(len(JOBS)) as pool:
+            answers = [
+                pool.submit(client.generate, *job, rid=f"gone{i}", sampling_params=HOPEFUL)
+                for i, job in enumerate(JOBS)
+            ]
+            for _ in range(1200):
+                if client.stats()["host_retracted"]:
+                    break
+                time.sleep(0.05)
+            assert client.stats()["host_retracted"] > 0
+            for i in range(len(JOBS)):
+                client.abort(f"gone{i}")
+            for answer in answers:
+                answer.exception()
+        stats = client.wait_idle()
+        assert stats["host_retracted"] == stats["host_holds"] == 0
+        assert stats["full_protected_tokens"] == stats["state_protected"] == 0
+        client.flush()
+        (prompt, count), empty = JOBS[-1], client.stats()
+        assert empty["host_pages_in_use"] == empty["host_frames_state"] == 0
+        cold = client.cold(prompt, count, sampling_params=HOPEFUL)
+        assert client.generate(prompt, count, sampling_params=HOPEFUL).distance(cold) < TOLERANCE
