@@ -9,8 +9,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from cachepawl.offload.load_backs import Load
+from cachepawl.offload.matching import TierMatch
 from cachepawl.offload.tier import HostTier
 from cachepawl.tree import Node
+from cachepawl.types import Key
 from cachepawl_launch.adapter import CachepawlPrefixCache
 from cachepawl_launch.host.waits import Waits
 
@@ -39,36 +41,46 @@ class Loader:
         """Tokens that admitted requests had from the host."""
         self.hit_requests = 0
 
-    def start(self, queue: Sequence[Any], running: int) -> None:
+    def start(self, queue: Sequence[Any], running: int) -> int:
         """Start loads for the first requests of the queue, as far as they would fit then.
 
         `running`: requests whose answers go on meanwhile.  A request that does not fit, with
-        those before it, ends the pass: nothing behind it may take its room.
+        those before it, ends the pass: nothing behind it may take its room.  Returns its place
+        if the host has something for it: from there on none should be admitted while loads are
+        under way, for it would be computed without, in the room of those before it.
         """
         device = self._tier.device
         page = device.geometry.page_tokens
         tokens, states = running * max(page, ANSWER_AHEAD), 0
         one_more = int(device.tree.has_states)
-        for req in queue[:FIRST]:
+        for at, req in enumerate(queue[:FIRST]):
             whole = len(req.origin_input_ids) + len(req.output_ids) + page
             states += device.states_per_request
             if not self._tier.waits(req.rid):
                 wanted = tokens + whole - self._tier.loads.pinned(req.rid)
-                if not device.fits(wanted, states + one_more) or not self._load(req):
-                    return
+                if not device.fits(wanted, states + one_more):
+                    return at if self._find(req) is not None else len(queue)
+                if not self._load(req):
+                    return at
             tokens += whole - self._tier.loads.pinned(req.rid)
+        return len(queue)
+
+    def _find(self, req: Any) -> tuple[Key, TierMatch] | None:
+        """What the host could add for a waiting request."""
+        looked = self._cache.awaited(req)
+        if looked is None:
+            return None
+        found = self._tier.match(*looked)
+        return None if found.host_node is None else (looked[0], found)
 
     def _load(self, req: Any) -> bool:
         """Begin what the host can add.  False when the device has no room for it."""
-        looked = self._cache.awaited(req)
-        if looked is None:
+        found = self._find(req)
+        if found is None:
             return True
-        found = self._tier.match(*looked)
-        if found.host_node is None:
-            return True
-        what = self._tier.load(req.rid, looked[0], found)
+        what = self._tier.load(req.rid, *found)
         if what in (Load.STARTED, Load.JOINED):
-            self._had.setdefault(req.rid, found.device.usable_len)
+            self._had.setdefault(req.rid, found[1].device.usable_len)
             self.waits.begin(req.rid)
         return what is not Load.REFUSED
 

@@ -11,6 +11,7 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
+from cachepawl.offload.tickets import LOAD
 from cachepawl.offload.tier import HostTier
 from cachepawl_launch.adapter import CachepawlPrefixCache
 from cachepawl_launch.boarding import Boarding
@@ -87,12 +88,22 @@ class HostSteps:
             self._poll()
             self.tier.yield_holds()
 
+    def _end_transfers(self) -> None:
+        """Wait for all that is under way; nothing new begins."""
+        with self.loader.waits.step():
+            self.tier.tickets.transfers.wait()
+        done = self._agree(self.tier.ready())
+        self.tier.end_loads(done)
+        self.rides.take_ended()
+        self.loader.arrived()
+        self.tier.end_writes(done)
+
     def fill_batch(self, original: Callable[..., Any], scheduler: Any, running_batch: Any) -> Any:
         """SGLang's `get_new_batch_prefill`, for those that wait for no load."""
-        before = scheduler.waiting_queue
+        before, held = scheduler.waiting_queue, frozenset[int]()
         if before and (running_batch.is_empty() or not running_batch.batch_is_full):
-            self._begin_loads(before, len(running_batch.reqs))
-        ready, waiting = split(before, self._waits)
+            held = self._begin_loads(before, len(running_batch.reqs))
+        ready, waiting = split(before, lambda req: id(req) in held or self._waits(req))
         goes_on = scheduler.chunked_req
         if waiting:
             scheduler.waiting_queue = ready
@@ -108,10 +119,19 @@ class HostSteps:
         """Whether a request can not be admitted now."""
         return self.tier.waits(req.rid) and self.rides.boarding(req.rid) is None
 
-    def _begin_loads(self, queue: list[Any], running: int) -> None:
-        if self.tier.failure is None:
-            self.loader.start(queue, running)
-            self.parts.copies.begin_loads()
+    def _begin_loads(self, queue: list[Any], running: int) -> frozenset[int]:
+        """Begin loads; which requests had better not be admitted while they are under way."""
+        if self.tier.failure is not None:
+            return frozenset()
+        first = self.loader.start(queue, running)
+        if first < len(queue) and not running and len(self.tier.tickets):
+            # What is being copied pins the room, and nobody else has a use for the time.
+            self._end_transfers()
+            first = self.loader.start(queue, running)
+        self.parts.copies.begin_loads()
+        if not self.tier.tickets.under_way[LOAD]:
+            return frozenset()
+        return frozenset(id(req) for req in queue[first:])
 
     def _admit(self, batch: Any, goes_on: Any) -> None:
         self.rides.arm(batch.reqs if batch is not None else ())

@@ -40,3 +40,10 @@ def test_what_came_is_told_once_admitted() -> None:
     assert (stats["host_hit_tokens"], stats["host_hit_requests"]) == (LENGTH - PAGE, 1)
     assert stats["host_waits"] == 1
     assert rig.loader.from_host(admitted) == 0
+
+
+def test_who_does_not_fit_holds_up_those_behind() -> None:
+    """Its place is told if the host has something for it; else it may be computed at once."""
+    assert Rig(40).start("abcd") == 4
+    assert Rig(27).start("abcd") == 3
+    assert Rig(27).start("abcz") == 4

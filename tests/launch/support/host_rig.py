@@ -85,6 +85,10 @@ class Rig:
         for _ in range(3):
             self.tier.poll()
 
+    def start(self, names: str, running: int = 0) -> int:
+        """How many of a queue may be admitted."""
+        return self.loader.start([request(name) for name in names], running)
+
     def waiting(self, names: str, running: int = 0) -> str:
         """Who waits for a load after a pass over the queue."""
         self.loader.start([request(name) for name in names], running)
