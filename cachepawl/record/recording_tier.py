@@ -105,7 +105,7 @@ class RecordingTier(HostTier):
     def rides_ended(self) -> list[Ride]:
         ended = self._plain_tier.rides_ended()
         if ended:
-            self._put(("host_rides_ended", monotonic(), tuple(ride.row for ride in ended)))
+            self._put(("host_rides_ended", monotonic(), landed(self, ended)))
         return ended
 
     # -- a step, and the whole ------------------------------------------------------------
@@ -167,6 +167,12 @@ class RecordingTier(HostTier):
     def note_sizes(self) -> None:
         """How large everything on the host is."""
         self._put(("host_sizes", monotonic(), sizes_of(self.host)))
+
+
+def landed(tier: HostTier, ended: list[Ride]) -> tuple[int, ...]:
+    """Of each: its row, and the node that its path is held at."""
+    holds = tier.loads.holds
+    return tuple(n for ride in ended for n in (ride.row, holds[ride.request].node.serial))
 
 
 def tier_sizes_of(tier: HostTier) -> tuple[int, ...]:

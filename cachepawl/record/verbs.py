@@ -94,7 +94,7 @@ TIER_CALLS = {
     "host_yield_holds": Verb(()),
     "host_ride": Verb((Kind.NAME, _INT), (_MAYBE,)),  # row; slot
     "host_get_off": Verb((Kind.NAME,)),
-    "host_rides_ended": Verb((), (Kind.INTS,)),  # rows
+    "host_rides_ended": Verb((), (Kind.INTS,)),  # row, node, row, node, ...
     "host_poll": Verb((_INT, _INT, _FLAG, Kind.TEXT), (Kind.INTS,)),
     # write-backs and loads that ended, whether all is well, else why not; see
     # `recording_tier.TIER_SIZES`

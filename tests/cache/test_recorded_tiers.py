@@ -160,7 +160,7 @@ def test_seeds(server_machine: type) -> None:
                 super().teardown()
                 verbs.update(record[0] for record in self.records)
 
-        for seed in range(9):
+        for seed in (*range(5), 30):  # the last has rides that come to their end
             run_seed(Looking, seed, 5)
     assert verbs >= set(TIER_CALLS) - {"host_reset", "host_yield_holds"}
 

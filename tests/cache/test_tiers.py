@@ -26,7 +26,7 @@ from cachepawl.offload.checks import violations
 from cachepawl.offload.load_backs import Load
 from cachepawl.offload.matching import TierMatch
 from cachepawl.offload.options import TierOptions
-from cachepawl.offload.tickets import Ready
+from cachepawl.offload.tickets import WRITE, Ready
 from cachepawl.offload.tier import HostTier
 from cachepawl.offload.writing import WRITE_POLICIES
 from cachepawl.tree import Node
@@ -334,9 +334,10 @@ def tiered(base: type, writing: str, tier_type: type[HostTier] = HostTier) -> ty
             self.leave(request, tuple(slots), which)
 
         def wait_for_writes(self) -> None:
-            """The step stops until they are there; loads may end too, and wait for a poll."""
-            while self.moving.under_way:
-                self.moving.end(0)
+            """The step stops until they are there; loads go on."""
+            for order in list(self.moving.under_way):
+                if order.direction == WRITE:
+                    self.moving.end(self.moving.under_way.index(order))
             self.tier.end_writes(self.tier.ready())
 
         def go_on(self, which: int, letters: list[int]) -> None:

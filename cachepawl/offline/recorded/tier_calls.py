@@ -136,7 +136,9 @@ class TierCalls(Calls):
         return ()
 
     def host_rides_ended(self) -> tuple[tuple[int, ...]]:
-        return (tuple(ride.row for ride in self.tier.rides_ended()),)
+        holds = self.tier.loads.holds
+        ended = [(ride.row, holds[ride.request].node) for ride in self.tier.rides_ended()]
+        return (tuple(n for row, node in ended for n in (row, self._name(node))),)
 
     def host_poll(self, writes: int, loads: int, healthy: bool, why: str) -> tuple[tuple[int, ...]]:
         error = None if healthy else why
