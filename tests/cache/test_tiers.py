@@ -330,6 +330,7 @@ def tiered(base: type, writing: str, tier_type: type[HostTier] = HostTier) -> ty
                 self.tier.retract(name, self.cache.latest.node)
             elif self.tier.back_up(name, self.cache.latest.node):
                 self.wait_for_writes()
+                assert self.tier.failure or self.tier.retracted.is_safe(name)
             self.stopped[name] = request.prefix(depth)
             self.leave(request, tuple(slots), which)
 
