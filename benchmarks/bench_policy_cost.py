@@ -1,10 +1,16 @@
-"""What the policy `joint` costs a request, at a given size of the tree.
+"""What each policy adds to a request, at a given size of the tree or over a trace.
 
-    python -m benchmarks.bench_policy_cost [--nodes 100000] [--requests 5000]
+    python -m benchmarks.bench_policy_cost [--nodes 100000] [--requests 3000]
+    python -m benchmarks.bench_policy_cost --trace FILE --gib 40 [--requests 6000]
 
-No model and no device: conversations of several turns over a shared prompt drive the cache as
-a server does, under eviction, and the time spent in the policy is taken apart from the rest.
-CPU time in microseconds.
+The policies get the same requests in one process, one after the other.  Without a trace
+conversations of several turns over a shared prompt drive the cache as a server does, under
+eviction, with ten minutes of silence now and then.  With one, the engine of `cachepawl replay`
+plays it for Qwen3-Next-80B-A3B.
+
+Timed is every call of a policy's hooks, in CPU time of the thread; what an empty call takes the
+same way is subtracted.  So the figures are a policy's own time, without what the cache does for
+it and without what other processes take.  The garbage collector is off meanwhile.
 """
 
 from __future__ import annotations
@@ -13,49 +19,98 @@ import argparse
 import gc
 import random
 from array import array
-from collections.abc import Callable
-from time import process_time, thread_time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+from statistics import median
+from time import process_time, thread_time_ns
 from typing import Any
 
 from cachepawl.cache import HybridPrefixCache
-from cachepawl.policy.joint import Joint
+from cachepawl.offline.models import load_model
+from cachepawl.offline.replay.engine import Engine
+from cachepawl.offline.replay.measures import Measures
+from cachepawl.offline.replay.scenario import GIB, Scenario
+from cachepawl.offline.replay.source import Source
+from cachepawl.policy import POLICIES
+from cachepawl.policy.base import EvictionPolicy
 from cachepawl.pool.geometry import Geometry, KvShape, StateShape
 from cachepawl.types import Key
 
 PAGE = 16
-STEPS = ("began", "published", "leaving", "victim", "unlocked", "ended")
+HOOKS = ("began", "published", "leaving", "victim", "unlocked", "ended")
+MODEL = "Qwen3-Next-80B-A3B-Instruct"
+SILENCE_EVERY = 500
+SILENCE = 600_000
+"""Milliseconds without a request, after so many of them."""
 
 
-class Timed(Joint):
-    """Counts the time in each step, and the longest step of each kind."""
+class Times:
+    """What the hooks of one policy took, call by call and request by request; nanoseconds."""
 
     def __init__(self) -> None:
-        super().__init__()
-        self.calls = dict.fromkeys(STEPS, 0)
-        self.total = dict.fromkeys(STEPS, 0.0)
-        self.longest: dict[str, list[float]] = {name: [] for name in STEPS}
+        self.clock = 0
+        self.hooks: dict[str, array[int]] = {}
+        self.requests: array[int] = array("q")
+        self.start()
+
+    def start(self) -> None:
+        """Count from now on."""
+        self.hooks = {name: array("q") for name in HOOKS}
+        self.requests = array("q")
+        self.clock = round(median(_read() for _ in range(1000)))
+
+    def listen(self, policy: EvictionPolicy) -> None:
+        """Time every hook of a policy."""
+        for name in HOOKS:
+            setattr(policy, name, self._timed(name, getattr(policy, name)))
+
+    def _timed(self, name: str, plain: Callable[..., Any]) -> Callable[..., Any]:
+        def hook(*args: Any) -> Any:
+            start = thread_time_ns()
+            out = plain(*args)
+            spent = thread_time_ns() - start - self.clock
+            self.hooks[name].append(spent)
+            if name == "began":
+                self.requests.append(0)
+            if self.requests:
+                self.requests[-1] += spent
+            return out
+
+        return hook
+
+    def print(self, name: str, whole: float, nodes: int) -> float:
+        """A table; returns microseconds a request."""
+        count = len(self.requests)
+        calls = sum(map(len, self.hooks.values()))
+        each = sorted(self.requests)
+        mean = sum(each) / count / 1000
+        print(
+            f"\n{name}: mean {mean:.1f} us a request, median {each[count // 2] / 1000:.1f}, "
+            f"p99 {each[count * 99 // 100] / 1000:.1f}, "
+            f"largest {each[-1] / 1000:.1f}; {sum(each) / calls / 1000:.1f} us a call;\n"
+            f"  of {whole:.1f} us with the cache's own work and reading; {nodes} nodes"
+        )
+        for hook, spent in self.hooks.items():
+            if spent:
+                order = sorted(spent)
+                each_request = sum(order) / count / 1000
+                print(
+                    f"  {hook:10}{len(order) / count:6.2f} a request{each_request:8.1f} us "
+                    f"a request, median{order[len(order) // 2] / 1000:6.1f}, "
+                    f"p99{order[len(order) * 99 // 100] / 1000:7.1f}, "
+                    f"longest{order[-1] / 1000:8.1f}"
+                )
+        return mean
 
 
-def _timed(name: str) -> Callable[..., Any]:
-    plain = getattr(Joint, name)
-
-    def step(self: Timed, *args: Any) -> Any:
-        start = thread_time()
-        out = plain(self, *args)
-        spent = thread_time() - start
-        self.calls[name] += 1
-        self.total[name] += spent
-        self.longest[name].append(spent)
-        return out
-
-    return step
+def _read() -> int:
+    start = thread_time_ns()
+    return thread_time_ns() - start
 
 
-for _name in STEPS:
-    setattr(Timed, _name, _timed(_name))
-
-
-def make_cache(nodes: int, policy: Joint) -> HybridPrefixCache:
+def make_cache(nodes: int, policy: EvictionPolicy) -> HybridPrefixCache:
     """An arena that holds about so many nodes of half a state's size each."""
     kv = KvShape(layers=1, heads=1, head_dim=8, v_head_dim=8, itemsize=2)
     state = StateShape(1, (), 2, (64 * PAGE * kv.entry_bytes // 4,), 4)
@@ -71,6 +126,7 @@ class Load:
         self.draw = random.Random(seed)
         self.open: list[array[int]] = []
         self.row = 0
+        self.now = 0
         self.next = 1 << 20
 
     def fresh(self, count: int) -> array[int]:
@@ -92,11 +148,12 @@ class Load:
 
     def serve(self, key: Key, prompt: int) -> None:
         cache, self.row = self.cache, self.row + 1
+        self.now += SILENCE if self.row % SILENCE_EVERY == 0 else 50
         found = cache.match(key, prompt - 1)
         lock = cache.lock(found.node)
         slots = cache.take_states(1)
         cache.open_row(self.row, found.node, found.usable_len)
-        cache.begin(self.row, key, self.row * 50)
+        cache.begin(self.row, key, self.now)
         cache.allocate(self.row, prompt)
         done = cache.publish(self.row, key, prompt, slots[0])
         held = cache.lock_path(done.node)
@@ -107,38 +164,65 @@ class Load:
         cache.close_row(self.row)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--nodes", type=int, default=100_000)
-    parser.add_argument("--requests", type=int, default=5000)
-    options = parser.parse_args()
-    policy = Timed()
-    load = Load(make_cache(options.nodes, policy))
+def over_nodes(name: str, nodes: int, requests: int) -> float:
+    """A tree that is full, then so many requests."""
+    policy, times = POLICIES[name](), Times()
+    load = Load(make_cache(nodes, policy))
     cache = load.cache
     while not cache.counters.evicted_states:
         load.request()
-    print(f"{cache.tree.num_nodes} nodes, {len(policy.units)} units after {load.row} requests")
-    policy.calls = dict.fromkeys(STEPS, 0)
-    policy.total = dict.fromkeys(STEPS, 0.0)
-    policy.longest = {name: [] for name in STEPS}
-    evicted = cache.counters.evicted_states
-    gc.freeze()
-    start = process_time()
-    for _ in range(options.requests):
-        load.request()
-    whole = (process_time() - start) / options.requests * 1e6
-    for name in STEPS:
-        times = sorted(policy.longest[name])
-        tail = times[-1 - len(times) // 1000]
-        print(
-            f"{name:10} {policy.calls[name] / options.requests:6.2f} a request "
-            f"{policy.total[name] / options.requests * 1e6:7.1f} us a request, "
-            f"p50 {times[len(times) // 2] * 1e6:6.1f}, p99.9 {tail * 1e6:6.1f}, "
-            f"longest {times[-1] * 1e6:7.1f}"
-        )
-    print(f"policy {sum(policy.total.values()) / options.requests * 1e6:.1f} us a request of")
-    gone = (cache.counters.evicted_states - evicted) / options.requests
-    print(f"whole  {whole:.1f} us; {gone:.2f} states evicted a request")
+    times.listen(policy)
+    with _no_collector():
+        start = process_time()
+        for _ in range(requests):
+            load.request()
+        whole = (process_time() - start) / requests * 1e6
+    return times.print(name, whole, cache.tree.num_nodes)
+
+
+def over_trace(name: str, trace: Path, gib: float, requests: int) -> float:
+    """So many requests of a trace, from an empty tree on."""
+    policy, times = POLICIES[name](), Times()
+    times.listen(policy)
+    scenario = Scenario(load_model(MODEL).spec, int(gib * GIB), policy=name, grid=512)
+    measures = Measures(scenario.spec, scenario.budget)
+    engine = Engine(scenario, measures, policy)
+    source = islice(Source(trace).requests(), requests)
+    with _no_collector():
+        start = process_time()
+        engine.play(source)
+        whole = (process_time() - start) / measures.total().requests * 1e6
+    mean = times.print(name, whole, engine.cache.tree.num_nodes)
+    print(f"  {100 * measures.total().hit_rate:.2f} % of the tokens were hit")
+    return mean
+
+
+@contextmanager
+def _no_collector() -> Iterator[None]:
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--nodes", type=int, default=100_000)
+    parser.add_argument("--requests", type=int, default=3000)
+    parser.add_argument("--trace", type=Path, help="measure over this trace instead")
+    parser.add_argument("--gib", type=float, default=40.0, help="of the arena, with --trace")
+    parser.add_argument("--policies", default="lru,joint")
+    options = parser.parse_args()
+    means = {}
+    for name in options.policies.split(","):
+        if options.trace is None:
+            means[name] = over_nodes(name, options.nodes, options.requests)
+        else:
+            means[name] = over_trace(name, options.trace, options.gib, options.requests)
+    if {"lru", "joint"} <= set(means):
+        print(f"\njoint beyond lru: {means['joint'] - means['lru']:.1f} us a request")
 
 
 if __name__ == "__main__":

@@ -1,16 +1,18 @@
-"""Ages in levels: 0 is the first second, level k is from 2^(k-1) to 2^k seconds."""
+"""Ages in levels: 0 is the first four seconds, level k is from 4^k to 4^(k+1) seconds."""
 
 from __future__ import annotations
 
-LAST = 17
+FIRST = 4000
+"""Milliseconds of level 0."""
+LAST = 8
 """The level of everything from 2^16 seconds (18 hours) on."""
 LEVELS = LAST + 1
-EDGES = (0, *(1000 << k for k in range(LAST)))
+EDGES = (0, *(FIRST << 2 * k for k in range(LAST)))
 """Milliseconds at which each level begins."""
-WIDTHS = (1.0, *(float(1 << k) for k in range(LAST)))
+WIDTHS = (FIRST / 1000, *(3 * FIRST / 1000 * 4**k for k in range(LAST)))
 """Seconds that each level lasts; the last one is taken to end as well."""
 
 
 def level_of(age: int) -> int:
     """The level of an age in milliseconds, at least 0."""
-    return min((age // 1000).bit_length(), LAST)
+    return min(((age // FIRST).bit_length() + 1) // 2, LAST)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
+from collections import deque
 from typing import NamedTuple
 
 from cachepawl.policy.joint.survival import Table
@@ -31,7 +33,23 @@ class Classes:
     """Life tables by features, made when first asked for."""
 
     def __init__(self) -> None:
-        self.tables: dict[tuple[int, ...], Table] = {(): Table((), None)}
+        self._due: deque[Table] = deque()
+        """To be worked out again, whoever has waited longest first."""
+        self.tables: dict[tuple[int, ...], Table] = {(): Table((), None, self._due)}
+        """Coarser ones before those that lean on them."""
+
+    def work(self) -> None:
+        """Work out the table that has had news for longest, if any has."""
+        if self._due:
+            self._due.popleft().work_out()
+
+    def work_all(self) -> None:
+        """Work out every table.  Cost: the tables."""
+        for table in self.tables.values():
+            table.work_out()
+        for table in self.tables.values():
+            table.forget_news()
+        self._due.clear()
 
     def table(self, traits: Traits, uses: int) -> Table:
         """The table of a site with so many uses so far."""
@@ -43,6 +61,15 @@ class Classes:
         gap = 0 if traits.gap is None else 1 + place_in(GAPS, traits.gap // 1000)
         return self.known((uses, traits.kind, turn, depth, gap))
 
+    def used(self, table: Table) -> Table:
+        """The table of what was in another's class and is used once more."""
+        found = table.used
+        if found is None:
+            uses, *rest = table.key
+            key = (min(uses + 1, MOST_USES), *rest[:3])
+            table.used = found = self.known(key)
+        return found
+
     def known(self, key: tuple[int, ...]) -> Table:
         """The table of a class: uses, kind, turn, depth and, unless it was used, the gap.
 
@@ -53,7 +80,9 @@ class Classes:
             table = self.tables[()]
             for cut in (2, 3, len(key)):
                 parent, part = table, key[:cut]
-                table = self.tables.get(part) or self.tables.setdefault(part, Table(part, parent))
+                table = self.tables.get(part)
+                if table is None:
+                    table = self.tables[part] = Table(part, parent, self._due)
         return table
 
 
@@ -64,4 +93,4 @@ def turn_class(turn: int) -> int:
 
 def place_in(borders: tuple[int, ...], value: int) -> int:
     """How many of the borders a value has reached."""
-    return sum(value >= border for border in borders)
+    return bisect_right(borders, value)

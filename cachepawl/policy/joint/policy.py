@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from cachepawl.policy.base import EvictionPolicy, Facts, Kind, Victim
 from cachepawl.policy.joint.checks import violations
 from cachepawl.policy.joint.history import OldSpell
-from cachepawl.policy.joint.ranks import Queue, rank_of
+from cachepawl.policy.joint.ranks import NO_RANK, Queue, rank_of
 from cachepawl.policy.joint.reasons import why
 from cachepawl.policy.joint.requests import Requests
 from cachepawl.policy.joint.sites import STRIDE, Site
@@ -87,12 +87,14 @@ class Joint(EvictionPolicy):
             self.requests.forget_all()
 
     def began(self, tree: RadixTree, row: int, key: Key, at: int, recalled: Facts | None) -> Facts:
-        self._settle(tree)
+        if self._beside is not None:
+            self._settle(tree)
         facts, self.rows[row] = self.requests.began(key, at, recalled)
         return facts
 
     def published(self, tree: RadixTree, row: int, node: Node) -> None:
-        self._settle(tree)
+        if self._beside is not None:
+            self._settle(tree)
         if not is_unit(tree, node):
             return
         unit = self._unit(node)
@@ -120,7 +122,8 @@ class Joint(EvictionPolicy):
 
     def copied(self, tree: RadixTree, node: Node, source: Node) -> None:
         """The unit serves what its source would: sites are where the bytes are."""
-        self._settle(tree)
+        if self._beside is not None:
+            self._settle(tree)
         if not is_unit(tree, node):
             return
         unit = self._unit(node)
@@ -141,18 +144,25 @@ class Joint(EvictionPolicy):
         return unit
 
     def leaving(self, tree: RadixTree, victim: Victim) -> None:
-        self._settle(tree)
+        if self._beside is not None:
+            self._settle(tree)
         node = victim.node
-        unit = self.units.pop(node, None)
+        unit = self.units.get(node)
         if unit is None:
             return
-        self._dequeue(unit)
+        left, unit.sites = unit.sites, []
         heir = above(tree, node)
-        for site in unit.sites:
+        for site in left:
             site.carriers[self.place] = None
             if heir.parent is not None:
                 self._claim(self._unit(heir), site)
-        self._beside = node.parent if victim.kind == "kv" else node
+        if victim.kind == "window":
+            self.score(unit)
+            return
+        self._dequeue(unit)
+        del self.units[node]
+        if victim.kind == "kv":
+            self._beside = _survivor(tree, node)
 
     def unlocked(self, tree: RadixTree, node: Node) -> None:
         unit = self.units.get(node)
@@ -175,7 +185,8 @@ class Joint(EvictionPolicy):
         cold = tree.kv_victim()
         if kind != "state" and cold is not None and tree.has_states and not cold.kv_stamp:
             return Victim(cold, "kv")
-        self._settle(tree)
+        if self._beside is not None:
+            self._settle(tree)
         named = kind != "window" and (kind != "state" or tree.has_states)
         unit = self._lowest(tree, kind) if named else None
         if unit is None:
@@ -208,19 +219,19 @@ class Joint(EvictionPolicy):
             self._dequeue(unit)
 
     def _first(self, kind: Kind | None) -> Unit | None:
-        leaf = self.leaves.first()
-        inner = self.inner.first() if kind != "kv" else None
-        if inner is None or (leaf is not None and leaf[0] <= inner[0]):
-            return None if leaf is None else leaf[1]
-        return inner[1]
+        leaf = self.leaves.least()
+        inner = NO_RANK if kind == "kv" else self.inner.least()
+        if leaf <= inner:
+            return None if leaf == NO_RANK else self.leaves.first()
+        return self.inner.first()
 
     # Keeping scores
 
     def look_at_all(self, tree: RadixTree) -> None:
         """Bring every score up to date.  Cost: all units; nothing that serves does this."""
-        self._settle(tree)
-        for table in self.requests.classes.tables.values():
-            table.outdate()
+        if self._beside is not None:
+            self._settle(tree)
+        self.requests.classes.work_all()
         for unit in self.units.values():
             self._look(tree, unit)
 
@@ -243,29 +254,22 @@ class Joint(EvictionPolicy):
     def _look(self, tree: RadixTree, unit: Unit) -> None:
         """Work out what the unit saves and put it where it belongs."""
         node = unit.node
-        leaf = frees_kv(node)
-        possible = leaf or (node.state is not None and not node.state_lock)
-        if unit.rank >= 0 and (leaf != unit.leaf or not possible):
-            self._dequeue(unit)
+        leaf = not node.children and not node.full_lock
+        unit.saving = saving(tree, node, self.cost, leaf)
+        if unit.rank >= 0 and leaf == unit.leaf and (leaf or not node.state_lock):
+            self.score(unit)
+            return
+        self._dequeue(unit)
         unit.leaf = leaf
-        unit.saving = saving(tree, node, self.cost)
-        if possible:
-            if unit.rank < 0:
-                unit.score = _score_of(unit)
-                unit.rank = rank_of(unit.score)
-                (self.leaves if leaf else self.inner).add(unit, unit.rank)
-            else:
-                self.score(unit)
+        if leaf or (node.state is not None and not node.state_lock):
+            unit.rank = rank_of(unit.score)
+            (self.leaves if leaf else self.inner).add(unit, unit.rank)
 
     def score(self, unit: Unit) -> None:
         """Its sites changed: move it in its queue."""
         if unit.rank < 0:
             return
-        score = _score_of(unit)
-        if score == unit.score:
-            return
-        unit.score = score
-        rank = rank_of(score)
+        rank = rank_of(unit.score)
         if rank != unit.rank:
             queue = self.leaves if unit.leaf else self.inner
             queue.remove(unit, unit.rank)
@@ -278,30 +282,36 @@ class Joint(EvictionPolicy):
             unit.rank = -1
 
     def _settle(self, tree: RadixTree) -> None:
-        """Units beside what has left free other bytes than before."""
+        """After KV has left: what is a leaf now, or was beside it under a fork, frees more.
+
+        What else changed saves more than before, which is noticed when it comes up.
+        """
         node, self._beside = self._beside, None
-        if node is None or node.owner is not tree.root:
+        if node is None or node.owner is not tree.root or node.parent is None:
             return
-        up = node if is_unit(tree, node) or node.parent is None else above(tree, node)
-        if up.parent is not None:
-            self._look(tree, self._unit(up))
+        if is_unit(tree, node):
+            if not node.children:
+                self._look(tree, self._unit(node))
+            return
         while len(node.children) == 1:
             (node,) = node.children.values()
             unit = self.units.get(node)
             if unit is not None:
                 self._look(tree, unit)
-            if node.state is not None:
                 break
 
 
-def _score_of(unit: Unit) -> float:
-    uses = 0.0
-    for site in unit.sites:
-        assert site.table is not None
-        uses += site.table.index(site.level)
-    return uses * unit.saving
+def _survivor(tree: RadixTree, leaf: Node) -> Node:
+    """What is left above a leaf when it goes with its KV, as `evict_kv` says."""
+    up = leaf.parent
+    assert up is not None  # the root is never a leaf of anything
+    while up.parent is not None and tree.has_states and up.state is None:
+        if len(up.children) > 1 or up.full_lock:
+            break
+        up = up.parent
+    return up
 
 
 def _worth(site: Site) -> float:
     assert site.table is not None
-    return site.table.index(site.level)
+    return site.table.index[site.level]

@@ -15,16 +15,19 @@ T = TypeVar("T")
 STEPS = 16
 LEAST, MOST = -63, 64
 """Exponents of two that are told apart."""
+LOWEST, HIGHEST = 2.0 ** (LEAST - 1), 2.0**MOST
+"""Scores that are told apart."""
+TWICE = 2 * STEPS
+NO_RANK = (MOST - LEAST + 1) * STEPS + 1
+"""Above every rank."""
 
 
 def rank_of(score: float) -> int:
     """The rank of a score, at least 0; within a sixteenth of an octave."""
-    if score <= 0:
-        return 0
+    if not LOWEST <= score < HIGHEST:
+        return 0 if score <= 0 else 1 if score < LOWEST else NO_RANK - 1
     mantissa, exponent = frexp(score)
-    if exponent < LEAST:
-        return 1
-    return (min(exponent, MOST) - LEAST) * STEPS + int(mantissa * 2 * STEPS) - STEPS + 1
+    return (exponent - LEAST) * STEPS + int(mantissa * TWICE) - STEPS + 1
 
 
 class Queue(Generic[T]):
@@ -34,6 +37,8 @@ class Queue(Generic[T]):
         self._ranks: dict[int, OrderedDict[T, None]] = {}
         self._used = 0
         """A bit for every rank that something has."""
+        self._least = NO_RANK
+        """The lowest of them."""
 
     def add(self, thing: T, rank: int) -> None:
         """The last of its rank."""
@@ -42,6 +47,8 @@ class Queue(Generic[T]):
             held = self._ranks[rank] = OrderedDict()
         if not held:
             self._used |= 1 << rank
+            if rank < self._least:
+                self._least = rank
         held[thing] = None
 
     def remove(self, thing: T, rank: int) -> None:
@@ -49,15 +56,17 @@ class Queue(Generic[T]):
         held = self._ranks[rank]
         del held[thing]
         if not held:
-            self._used &= ~(1 << rank)
+            self._used = used = self._used & ~(1 << rank)
+            if rank == self._least:
+                self._least = (used & -used).bit_length() - 1 if used else NO_RANK
 
-    def first(self) -> tuple[int, T] | None:
-        """The rank and the thing that comes first.  O(1)."""
-        used = self._used
-        if not used:
-            return None
-        rank = (used & -used).bit_length() - 1
-        return rank, next(iter(self._ranks[rank]))
+    def least(self) -> int:
+        """The rank of what comes first; NO_RANK if there is nothing."""
+        return self._least
+
+    def first(self) -> T:
+        """What comes first.  O(1).  KeyError if there is nothing."""
+        return next(iter(self._ranks[self._least]))
 
     def __iter__(self) -> Iterator[T]:
         """All, in order."""

@@ -17,7 +17,7 @@ GIB = 1 << 30
 
 def why(policy: Joint, unit: Unit) -> str:
     """Its score in tokens a GiB and second, the next rival's, and the sites that it carries."""
-    score = sum(_uses(site) for site in unit.sites) * unit.saving * GIB
+    score = unit.score * GIB
     rivals = [
         rival.score * GIB
         for queue in (policy.leaves, policy.inner)
@@ -31,7 +31,7 @@ def why(policy: Joint, unit: Unit) -> str:
 
 def _uses(site: Site) -> float:
     assert site.table is not None
-    return site.table.index(site.level)
+    return site.table.index[site.level]
 
 
 def _told(policy: Joint, site: Site) -> str:

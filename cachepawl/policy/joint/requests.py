@@ -14,12 +14,17 @@ from cachepawl.policy.joint.classes import ANSWER, BRANCH, END, Classes, Traits
 from cachepawl.policy.joint.history import OldSpell
 from cachepawl.policy.joint.sites import MARK_BYTES, Site, Sites, Walk, marks_of
 from cachepawl.policy.joint.spells import Spells
+from cachepawl.policy.joint.survival import Table
 from cachepawl.policy.joint.units import Unit
 from cachepawl.tree import RadixTree
 from cachepawl.types import TOKEN_BYTES, Key
 
-MOST_ADVANCES = 64
-"""Levels of age entered in one step."""
+MOST_ADVANCES = 16
+"""Levels of age entered in one step; a request begins two or three spells of eight each."""
+WORK_EVERY = 2
+"""A table is worked out anew at every so many requests, while any has news."""
+MOST_FORGOTTEN = 32
+"""Sites forgotten in one step."""
 
 
 class Tier(Protocol):
@@ -64,11 +69,15 @@ class Requests:
     def forget_all(self) -> None:
         """As before the first request.  No unit may carry a site."""
         self.now = 0
+        self.heard = 0
+        """Requests that began."""
         self.classes = Classes()
         self.spells: Spells[Site] = Spells()
         self.sites = Sites()
         for spell in self._old:
             self.spells.add_old(self.classes.known(spell.key), spell.age, spell.ended)
+        if self._old:
+            self.classes.work_all()
 
     # A request
 
@@ -76,20 +85,33 @@ class Requests:
         """A request asks for a prompt; what was recalled of it, and the site of its end."""
         self.now = max(self.now, at)
         self._advance()
-        marks, known = marks_of(key, self.stride), self._known(key)
+        self.heard += 1
+        if self.heard % WORK_EVERY == 0:
+            self.classes.work()
+        marks = marks_of(key, self.stride)
         if recalled is None:
             walk = self.sites.walk(marks, key.namespace)
         else:
             walk = self.sites.recall(recalled, key.namespace)
         facts = walk.facts
-        # The last token is always computed; and where a tree knows that prompts part, marks
-        # that agree by chance mean nothing.
         last = len(key.tokens) // TOKEN_BYTES - 1
-        limit = min(last, known.kv_len) if known.parted else last
-        end = self._learn(walk, marks, limit, known.kv_len)
-        while (old := self.sites.excess()) is not None:
-            self._forget(old)
+        if walk.site.parent is None:
+            end = self._learn(walk, marks, last, 0)  # no site, so no matter what the trees hold
+        else:
+            # The last token is always computed; and where a tree knows that prompts part, marks
+            # that agree by chance mean nothing.
+            known = self._known(key)
+            limit = min(last, known.kv_len) if known.parted else last
+            end = self._learn(walk, marks, limit, known.kv_len)
+        self._forget_some()
         return facts, end
+
+    def _forget_some(self) -> None:
+        for _ in range(MOST_FORGOTTEN):
+            old = self.sites.excess()
+            if old is None:
+                return
+            self._forget(old)
 
     def _known(self, key: Key) -> _Known:
         """By the tree that has most of it."""
@@ -126,28 +148,31 @@ class Requests:
         if max(used.end, walk.site.end) < walk.end < total:
             traits = Traits(BRANCH, 0, None, walk.end * self.stride)
             branch = self.sites.make(walk, marks, walk.end, traits)
-            self._use(branch)
+            branch.uses = 1
+            self._start(branch, self.classes.table(traits, 1))
             walk = Walk(branch, walk.end, None)
         end = walk.site
         if end.end < total:
-            end = self.sites.make(walk, marks, total, Traits(END, turn, gap, total * self.stride))
-            self._start(end)
+            traits = Traits(END, turn, gap, total * self.stride)
+            end = self.sites.make(walk, marks, total, traits)
+            self._start(end, self.classes.table(traits, 0))
         elif end is not used and end.parent is not None and total * self.stride - 1 <= limit:
             self._use(end)
         self.sites.touch(end)
         return end
 
     def _use(self, site: Site) -> None:
+        """Its carriers are worth more than before, which is noticed when they come up."""
         self.spells.end(site.spell, self.now)
         site.uses += 1
-        self._start(site)
-        self._score(site)
+        assert site.table is not None
+        self._start(site, self.classes.used(site.table))
 
-    def _start(self, site: Site) -> None:
-        site.last = self.now
+    def _start(self, site: Site, table: Table) -> None:
+        site.last = now = self.now
         site.level = 0
-        site.table = self.classes.table(site.traits, site.uses)
-        site.spell = self.spells.begin(site.table, site, self.now)
+        site.table = table
+        site.spell = self.spells.begin(table, site, now)
 
     def _use_answer(self, site: Site, known: int) -> None:
         """A prompt went on behind a prompt; behind its answer too, if a tree has seen so."""
@@ -167,8 +192,9 @@ class Requests:
         """
         self._drop_answer(end)
         turn, gap = end.traits.turn, end.traits.gap
-        end.answer = answer = Site(end, b"", depth, Traits(ANSWER, turn, gap, depth))
-        self._start(answer)
+        traits = Traits(ANSWER, turn, gap, depth)
+        end.answer = answer = Site(end, b"", depth, traits)
+        self._start(answer, self.classes.table(traits, 0))
         return answer
 
     def _drop_answer(self, site: Site) -> None:

@@ -50,6 +50,8 @@ class Spells(Generic[Owner]):
         self._states = bytearray(most)
         self._tables: list[Table | None] = [None] * most
         self._owners: list[Owner | None] = [None] * most
+        self._first_own = 0
+        """Number of the first spell of this run; those before it are over."""
         self._entering = [0] * LEVELS
         """For each level the number of the first spell that may still enter it."""
 
@@ -73,6 +75,7 @@ class Spells(Generic[Owner]):
         self._levels[at] = level
         self._ages[at] = age
         self._states[at] = ENDED if ended else CENSORED
+        self._first_own = self.count
 
     def end(self, number: int, now: int) -> None:
         """The spell ends with a use.  Nothing for one that is forgotten or over."""
@@ -108,28 +111,29 @@ class Spells(Generic[Owner]):
     def advance(self, now: int, most: int) -> list[tuple[Owner, int]]:
         """Owners of spells that entered a level since, and the level; looks at `most` at most.
 
-        The rest follows at the next calls, older levels last.
+        The rest follows at the next calls, older levels last.  Cost: what it looks at.
         """
         out: list[tuple[Owner, int]] = []
-        size, first, count = self.most, self.first, self.count
-        starts, states, levels = self._starts, self._states, self._levels
+        size, count, starts = self.most, self.count, self._starts
+        oldest = max(self.first, self._first_own)
+        if oldest == count:
+            return out
+        states, levels = self._states, self._levels
         for level in range(1, LEVELS):
             edge = now - EDGES[level]
-            number = max(self._entering[level], first)
-            while number < count and most:
-                at = number % size
-                if starts[at] > edge:
-                    break
+            if starts[oldest % size] > edge:
+                break  # nothing is as old, and older levels are later still
+            number = max(self._entering[level], oldest)
+            while number < count and most and starts[at := number % size] <= edge:
                 number += 1
                 most -= 1
-                if states[at] != OPEN or levels[at] >= level:
-                    continue
-                table, owner = self._tables[at], self._owners[at]
-                assert table is not None
-                table.note_reached(level)
-                levels[at] = level
-                if owner is not None:
-                    out.append((owner, level))
+                if states[at] == OPEN:
+                    levels[at] = level
+                    table, owner = self._tables[at], self._owners[at]
+                    assert table is not None
+                    table.note_reached(level)
+                    if owner is not None:
+                        out.append((owner, level))
             self._entering[level] = number
         return out
 

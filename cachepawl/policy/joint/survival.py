@@ -7,6 +7,8 @@ still open says half of the level that it is in.  Classes with few spells lean o
 
 from __future__ import annotations
 
+from collections import deque
+
 from cachepawl.policy.joint.ages import LEVELS, WIDTHS
 
 PRIOR = 0.08
@@ -22,66 +24,90 @@ STALE = 4
 
 
 class Table:
-    """Counts of one class and what follows from them."""
+    """Counts of one class and what follows from them.
 
-    __slots__ = ("_changes", "_hazard", "_index", "ended", "key", "parent", "reached")
+    Counts are exact at every moment, in this class and in the coarser ones.  What follows from
+    them is worked out table by table, as `Classes.work` gets round to it.
+    """
 
-    def __init__(self, key: tuple[int, ...], parent: Table | None) -> None:
+    __slots__ = (
+        "_all_ended", "_all_reached", "_due", "_limit", "_news",
+        "ended", "hazard", "index", "key", "parent", "reached", "used",
+    )  # fmt: skip
+
+    def __init__(self, key: tuple[int, ...], parent: Table | None, due: deque[Table]) -> None:
         self.key = key
         self.parent = parent
         self.reached = [0] * (LEVELS + 1)
         """Spells that reached each level; one 0 more at the end."""
         self.ended = [0] * LEVELS
         """Spells that ended in each level."""
-        self._changes = 0
-        self._hazard: list[float] = []
-        self._index: list[float] = []
-
-    def note_reached(self, level: int, by: int = 1) -> None:
-        """Spells of the class reached a level; coarser classes are told."""
-        table: Table | None = self
-        while table is not None:
-            table.reached[level] += by
-            table._changes += 1
-            table = table.parent
-
-    def note_ended(self, level: int, by: int = 1) -> None:
-        """Spells of the class ended in a level; coarser classes are told."""
-        table: Table | None = self
-        while table is not None:
-            table.ended[level] += by
-            table._changes += 1
-            table = table.parent
-
-    def index(self, level: int) -> float:
-        """Uses a second that holding on pays, at best, from a level on.
+        self.hazard: list[float] = [PRIOR] * LEVELS if parent is None else parent.hazard
+        """For each level the chance that a spell that reaches it ends in it."""
+        self.index: list[float] = index_of(self.hazard) if parent is None else parent.index
+        """For each level the uses a second that holding on pays, at best, from there on.
 
         Expected uses over expected seconds until a use or until one gives up, for the best
         moment to give up: the Gittins index of a spell of that age (J. C. Gittins, Bandit
-        processes and dynamic allocation indices, 1979).
+        processes and dynamic allocation indices, 1979).  As worked out last.
         """
-        if not self._index or self._changes * STALE > self.reached[0]:
-            self._work_out()
-        return self._index[level]
+        self.used: Table | None = None
+        """Of what is in this class and is used once more, where known."""
+        self._all_reached: list[list[int]] = [
+            self.reached,
+            *(parent._all_reached if parent else ()),
+        ]
+        self._all_ended: list[list[int]] = [
+            self.ended,
+            *(parent._all_ended if parent else ()),
+        ]
+        self._due = due
+        self._news = 0
+        """Counts that changed since it was worked out, as far as it was told."""
+        self._limit = 1
+        """So many are worth the work."""
 
-    def hazard(self) -> list[float]:
-        """For each level the chance that a spell that reaches it ends in it."""
-        if not self._index or self._changes * STALE > self.reached[0]:
-            self._work_out()
-        return self._hazard
+    def note_reached(self, level: int, by: int = 1) -> None:
+        """Spells of the class reached a level; of one that no other leans on."""
+        most, more, less, least = self._all_reached
+        most[level] += by
+        more[level] += by
+        less[level] += by
+        least[level] += by
+        self._news += 1
+        if self._news == self._limit:
+            self._due.append(self)
 
-    def outdate(self) -> None:
-        """Work everything out anew when next asked."""
-        self._index = []
+    def note_ended(self, level: int, by: int = 1) -> None:
+        """Spells of the class ended in a level; of one that no other leans on."""
+        most, more, less, least = self._all_ended
+        most[level] += by
+        more[level] += by
+        less[level] += by
+        least[level] += by
+        self._news += 1
+        if self._news == self._limit:
+            self._due.append(self)
 
-    def _work_out(self) -> None:
-        self._changes = 0
-        if self.parent is None:
+    def forget_news(self) -> None:
+        """All that is known was worked out."""
+        self._news = 0
+
+    def work_out(self) -> None:
+        """Follow the counts, and tell the coarser class how many changed.  O(levels)."""
+        parent = self.parent
+        if parent is None:
             before, weight = [PRIOR] * LEVELS, PRIOR_WEIGHT
         else:
-            before, weight = self.parent.hazard(), COARSER_WEIGHT
-        self._hazard = hazard_of(self.reached, self.ended, before, weight)
-        self._index = index_of(self._hazard)
+            before, weight = parent.hazard, COARSER_WEIGHT
+            told = parent._news
+            parent._news = told + self._news
+            if told < parent._limit <= parent._news:
+                self._due.append(parent)
+        self._news = 0
+        self._limit = self.reached[0] // STALE or 1
+        self.hazard = hazard_of(self.reached, self.ended, before, weight)
+        self.index = index_of(self.hazard)
 
 
 def hazard_of(
@@ -89,10 +115,12 @@ def hazard_of(
 ) -> list[float]:
     """Chances level by level; those that are in a level now count half for it."""
     out = []
-    for level, chance in enumerate(before):
-        # Half of: reached - (reached - ended - went on) / 2
-        exposed = (reached[level] + ended[level] + reached[level + 1]) / 2
-        out.append(min((ended[level] + weight * chance) / (exposed + weight), MOST))
+    for here, on, over, chance in zip(  # noqa: B905  reached has one more
+        reached, reached[1:], ended, before
+    ):
+        # Exposed are half of: reached - (reached - ended - went on) / 2
+        found = (over + weight * chance) / ((here + over + on) / 2 + weight)
+        out.append(found if found < MOST else MOST)
     return out
 
 
@@ -104,12 +132,16 @@ def index_of(hazard: list[float]) -> list[float]:
     """
     index = [0.0] * len(hazard)
     stretches: list[tuple[float, float, float]] = []
+    more = longer = left = 0.0
+    """Uses and seconds of the stretch behind, and the chance to outlive it."""
     for level in range(len(hazard) - 1, -1, -1):
-        chance = hazard[level]
-        uses, time, alive = chance, (1 - chance / 2) * WIDTHS[level], 1 - chance
-        while stretches and stretches[-1][0] * time > uses * stretches[-1][1]:
-            more, longer, left = stretches.pop()
+        uses = hazard[level]
+        alive = 1 - uses
+        time = (1 - uses / 2) * WIDTHS[level]
+        while more * time > uses * longer:
             uses, time, alive = uses + alive * more, time + alive * longer, alive * left
+            more, longer, left = stretches.pop()
         index[level] = uses / time
-        stretches.append((uses, time, alive))
+        stretches.append((more, longer, left))
+        more, longer, left = uses, time, alive
     return index

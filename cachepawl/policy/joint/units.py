@@ -27,18 +27,27 @@ class Bytes(NamedTuple):
 class Unit:
     """One of them, and the sites whose next use it would serve."""
 
-    __slots__ = ("leaf", "node", "rank", "saving", "score", "sites")
+    __slots__ = ("leaf", "node", "rank", "saving", "sites")
 
     def __init__(self, node: Node) -> None:
         self.node = node
         self.sites: list[Site] = []
         self.saving = 0.0
         """Tokens that a use saves for each byte that is held, as seen last."""
-        self.score = 0.0
         self.rank = -1
         """Where it stands in the queue; -1 while it is in none."""
         self.leaf = False
         """Which queue."""
+
+    @property
+    def score(self) -> float:
+        """What is lost with it, by what is known now: tokens for each byte and second."""
+        uses = 0.0
+        for site in self.sites:
+            table = site.table
+            assert table is not None
+            uses += table.index[site.level]
+        return uses * self.saving
 
 
 def is_unit(tree: RadixTree, node: Node) -> bool:
@@ -60,19 +69,21 @@ def above(tree: RadixTree, node: Node) -> Node:
     return up
 
 
-def saving(tree: RadixTree, node: Node, cost: Bytes) -> float:
+def saving(tree: RadixTree, node: Node, cost: Bytes, leaf: bool) -> float:
     """Tokens that are computed again without the unit, for each byte that it frees.
 
-    Of locks only that of a leaf counts, which keeps its KV.
+    `leaf`: whether its KV goes, too.  Of locks only that of a leaf counts, which keeps its KV.
     """
     up = node.parent
     assert up is not None  # the root is never a unit
-    kept = None if frees_kv(node) else node
-    while up.parent is not None and tree.has_states and up.state is None:
-        if kept is None and len(up.children) > 1:
-            kept = up
-        up = up.parent
-    freed = (node.end - (up if kept is None else kept).end) * cost.token
-    if node.state is not None:
-        freed += cost.state
-    return (node.end - up.end) / freed if freed else 0.0
+    kept = None
+    if tree.has_states:
+        while up.state is None and up.parent is not None:
+            if kept is None and len(up.children) > 1:
+                kept = up
+            up = up.parent
+    saved = node.end - up.end
+    freed = 0.0 if node.state is None else cost.state
+    if leaf:
+        freed += (saved if kept is None else node.end - kept.end) * cost.token
+    return saved / freed if freed else 0.0

@@ -14,10 +14,12 @@ from cachepawl.tree import Node, RadixTree
 from cachepawl.types import Key, Runs
 
 PAGE_OF_DOCS = Path(__file__).parents[3] / "docs" / "policy.md"
-REACHED = [10, 10, 10, 4, 4, 4, 4] + [0] * (LEVELS - 6)
-ENDED = [0, 0, 6] + [0] * (LEVELS - 3)
+REACHED = [100, 100, 100, 40, 40] + [0] * (LEVELS - 4)
+ENDED = [0, 0, 60] + [0] * (LEVELS - 3)
 STATE = 3000
-INDEX = index_of(hazard_of(REACHED, ENDED, [PRIOR] * LEVELS, COARSER_WEIGHT))
+CHANCES = hazard_of(REACHED, ENDED, [PRIOR] * LEVELS, COARSER_WEIGHT)
+INDEX = [60 * index for index in index_of(CHANCES)]
+"""Uses a minute."""
 
 
 def said(number: float) -> None:
@@ -26,16 +28,15 @@ def said(number: float) -> None:
 
 
 def test_the_life_table() -> None:
-    chances = hazard_of(REACHED, ENDED, [PRIOR] * LEVELS, COARSER_WEIGHT)
-    assert [round(chance, 4) for chance in chances[:4]] == [0.0356, 0.0356, 0.3689, 0.0533]
-    for number in (*chances[:4], *INDEX[:4]):
+    assert [round(chance, 4) for chance in CHANCES[:4]] == [0.0059, 0.0059, 0.5615, 0.0133]
+    for number in (*CHANCES[:4], *INDEX[:4]):
         said(number)
-    first, third = chances[0], chances[2]
+    first, third = CHANCES[0], CHANCES[2]
     uses = first + (1 - first) * first + (1 - first) ** 2 * third
-    seconds = (1 - first / 2) * (2 - first) + (1 - first) ** 2 * (1 - third / 2) * 2
+    seconds = (1 - first / 2) * (4 + (1 - first) * 12) + (1 - first) ** 2 * (1 - third / 2) * 48
     said(uses)
     said(seconds)
-    assert uses / seconds == pytest.approx(INDEX[0])
+    assert 60 * uses / seconds == pytest.approx(INDEX[0])
 
 
 def grown(policy: Joint, name: int, tokens: int, at: int) -> Node:
@@ -56,9 +57,9 @@ TREE: dict[Joint, RadixTree] = {}
 @pytest.mark.parametrize(
     ("x_age", "y_age", "goes", "scores"),
     [
-        (1, 1, "y", (0.1294, 0.0390)),
-        (5, 1, "x", (0.0116, 0.0390)),
-        (5, 5, "y", (0.0116, 0.0035)),
+        (5, 5, "y", (0.6181, 0.1861)),
+        (100, 5, "x", (0.0035, 0.1861)),
+        (100, 100, "y", (0.0035, 0.0011)),
     ],
 )
 def test_the_two_leaves(
@@ -69,15 +70,13 @@ def test_the_two_leaves(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     # The example's life table in place of what two spells would teach.
-    monkeypatch.setattr(
-        "cachepawl.policy.joint.survival.Table.index", lambda self, level: INDEX[level]
-    )
+    monkeypatch.setattr("cachepawl.policy.joint.survival.index_of", lambda chances: INDEX)
     policy, tree = Joint(), RadixTree(64)
     TREE[policy] = tree
     policy.serve(tree, 1.0, STATE)
-    births = sorted([(9000 - 1000 * x_age, 1, 16384), (9000 - 1000 * y_age, 2, 1024)])
+    births = sorted([(200_000 - 1000 * x_age, 1, 16384), (200_000 - 1000 * y_age, 2, 1024)])
     nodes = {name: grown(policy, name, tokens, at) for at, name, tokens in births}
-    policy.began(tree, 3, Key(array("q", [3] * 64).tobytes()), 9000, None)
+    policy.began(tree, 3, Key(array("q", [3] * 64).tobytes()), 200_000, None)
     units = [policy.units[nodes[1]], policy.units[nodes[2]]]
     assert tuple(round(unit.score, 4) for unit in units) == scores
     for score in scores:

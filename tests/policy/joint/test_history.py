@@ -9,8 +9,9 @@ import pytest
 
 from cachepawl.errors import ConfigError
 from cachepawl.policy.joint import Joint
-from cachepawl.policy.joint.classes import END, Traits
+from cachepawl.policy.joint.classes import END, Classes, Traits
 from cachepawl.policy.joint.history import FORMAT, OldSpell, load, save
+from cachepawl.policy.joint.spells import Spells
 
 OLD = [OldSpell((0, END, 1, 2, 3), 2500, True), OldSpell((1, END, 0, 1), 70_000, False)]
 
@@ -34,10 +35,21 @@ def test_a_policy_goes_on_where_another_ended(tmp_path: Path) -> None:
     policies[1].remember(load(tmp_path / "history"))
     again = second.classes.tables[table.key]
     assert (again.reached, again.ended) == (table.reached, table.ended)
-    assert again.index(0) == table.index(0)
+    # It decides by it from the first request on.
+    first.classes.work_all()
+    assert again.index == table.index
     assert list(policies[1].learned()) == list(first.learned())
     policies[1].emptied(None)  # type: ignore[arg-type]
     assert second.classes.tables[table.key].ended == table.ended
+
+
+def test_a_full_history_does_not_hold_up_ages() -> None:
+    spells: Spells[str] = Spells(most=64)
+    table = Classes().table(Traits(END, 0, None, 5000), 0)
+    for _ in range(64):
+        spells.add_old(table, 70_000, True)
+    spells.begin(table, "new", 100_000)
+    assert spells.advance(105_000, most=1) == [("new", 1)]
 
 
 GOOD = {"format": FORMAT, "version": 1, "spells": [[[0, 0, 0, 0, 0], 5, 1]]}

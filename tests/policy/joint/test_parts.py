@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from cachepawl.policy.joint.ages import EDGES, LAST, LEVELS, WIDTHS, level_of
 from cachepawl.policy.joint.classes import BRANCH, END, Classes, Traits
-from cachepawl.policy.joint.ranks import Queue, rank_of
+from cachepawl.policy.joint.ranks import NO_RANK, Queue, rank_of
 from cachepawl.policy.joint.sites import Sites
 from cachepawl.policy.joint.spells import Spells
 from cachepawl.policy.joint.survival import MOST, Table, index_of
@@ -43,6 +43,8 @@ def test_ranks_keep_the_order(one: float, other: float) -> None:
     assert 0 < rank_of(low) <= rank_of(high)
     assert rank_of(high) > rank_of(low) or high / low < 2 ** (2 / 16)
     assert rank_of(0.0) == 0
+    assert rank_of(1e-300) == 1
+    assert rank_of(1e-15) < rank_of(1e15) < rank_of(1e300) < NO_RANK
 
 
 @given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 4)), max_size=60))
@@ -59,7 +61,10 @@ def test_the_queue_against_a_list(steps: list[tuple[int, int]]) -> None:
             model.append((thing, rank))
         order = sorted(model, key=lambda pair: pair[1])
         assert list(queue) == [thing for thing, _ in order]
-        assert queue.first() == ((order[0][1], order[0][0]) if order else None)
+        if order:
+            assert (queue.least(), queue.first()) == (order[0][1], order[0][0])
+        else:
+            assert queue.least() == NO_RANK
 
 
 STEPS = st.lists(
