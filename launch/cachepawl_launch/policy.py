@@ -16,8 +16,10 @@ from cachepawl.policy.joint import Joint, history
 from cachepawl_launch.recorder import records_here
 
 logger = logging.getLogger(__name__)
+LOOK = 2.0
+"""Seconds between two looks whether there is something to write."""
 EVERY = 60.0
-"""Seconds between two writings: a scheduler is killed without a warning."""
+"""Seconds between two writings while requests come: a scheduler is killed without a warning."""
 BREATH = 0.002
 """Seconds that the writer sleeps between pieces, for the scheduler's sake."""
 
@@ -36,7 +38,7 @@ def make_policy(options: Options) -> EvictionPolicy:
 
 
 class Keeper:
-    """Writes what a policy learned every minute, and at a regular end."""
+    """Writes what a policy learned: every minute, when requests cease, and at a regular end."""
 
     def __init__(self, policy: Joint, path: Path) -> None:
         self._policy = policy
@@ -51,9 +53,16 @@ class Keeper:
         threading.Thread(target=self._keep, name="cachepawl-history", daemon=True).start()
 
     def _keep(self) -> None:
+        written = seen = 0
+        since = 0.0
         while not self._failed:
-            time.sleep(EVERY)
-            self.write(BREATH)
+            time.sleep(LOOK)
+            since += LOOK
+            heard = self._policy.requests.heard
+            if heard != written and (heard == seen or since >= EVERY):
+                self.write(BREATH)
+                written, since = heard, 0.0
+            seen = heard
 
     def write(self, breath: float = 0.0) -> None:
         """Write now; a failure is said once and ends the keeping, not the server."""
