@@ -17,7 +17,7 @@ from cachepawl.offload.tier import HostTier
 from cachepawl.offload.transfers import Direction, Order, Outcome
 from cachepawl.record.recording import sizes_of
 from cachepawl.record.recording_tier import tier_sizes_of
-from cachepawl.tree import Miss
+from cachepawl.tree import Miss, Node
 from cachepawl.types import Key
 
 
@@ -66,6 +66,14 @@ class TierCalls(Calls):
         self._both: TierMatch | None = None
         self._had: dict[str, int] = {}
         """Tokens that a request would have had without its loads."""
+
+    def _node(self, number: int) -> Node:
+        """Nodes that a load published are in no answer: a request that rode it may name them."""
+        known = self._nodes.get(number)
+        if known is None or (number and known.owner is None):
+            for receipt in self.tier.loads.holds.values():
+                self._name(receipt.node)
+        return super()._node(number)
 
     def host_match(
         self, place: Place, limit: int | None
