@@ -19,6 +19,7 @@ from rich.console import Console
 from cachepawl import __version__
 from cachepawl.config import BACKEND, ENVIRONMENT
 from cachepawl.errors import CachepawlError, ConfigError
+from cachepawl.policy.joint import history
 from cachepawl.record.parts import check_folder
 from cachepawl_launch.cpu.flags import check_movement, platform_args, serve_env
 from cachepawl_launch.cpu.platform_name import PLATFORM_NAME
@@ -67,6 +68,8 @@ def prepare_environment(ours: argparse.Namespace) -> None:
         check_folder(Path(options.trace))
     elif options.trace_salt is not None:
         raise ConfigError("--cachepawl-trace-salt: nothing is recorded; give --cachepawl-trace too")
+    if options.policy_history is not None:
+        history.check(Path(options.policy_history))
     check_host_flags(ours)
     if ours.cachepawl_cpu:
         check_movement(options.movement, os.environ.get("TRITON_INTERPRET", ""))

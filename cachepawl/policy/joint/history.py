@@ -61,7 +61,7 @@ def load(path: Path) -> list[OldSpell]:
         raise ConfigError(f"policy history {path}: {why}; {REMEDY}") from None
     try:
         raw = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ConfigError(f"policy history {path}: no JSON: {error}; {REMEDY}") from None
     return _parse(raw, path)
 
@@ -128,6 +128,18 @@ def save(path: Path, spells: Iterable[OldSpell], pause: Callable[[], None] = no_
         if name is not None:
             with contextlib.suppress(OSError):
                 os.unlink(name)
-        raise ConfigError(
-            f"policy history {path}: {error.strerror}; give a path that can be written"
-        ) from None
+        raise _unwritable(path, error) from None
+
+
+def check(path: Path) -> None:
+    """ConfigError when a server could not read the file, or not write one of that name."""
+    load(path)
+    try:
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise _unwritable(path, error) from None
+
+
+def _unwritable(path: Path, error: OSError) -> ConfigError:
+    return ConfigError(f"policy history {path}: {error.strerror}; give a path that can be written")
