@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from cells import ARENA_GB, CELLS, LIMITS, Cell
+from cells import ARENA_GB, CELLS, LIMITS, LONG_RUN, Cell
 from harness import Client, Server, running
 
 LOUD = ["--cachepawl-check-level", "2", "--cachepawl-poison-freed"]
@@ -24,7 +24,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 ONE_WORKER_EACH = [
-    pytest.param(cell, id=str(cell), marks=pytest.mark.xdist_group(str(cell))) for cell in CELLS
+    pytest.param(
+        cell,
+        id=str(cell),
+        marks=[pytest.mark.xdist_group(str(cell)), *([pytest.mark.stress] * (cell in LONG_RUN))],
+    )
+    for cell in CELLS
 ]
 """Tests of a cell go to one worker, where its server runs."""
 
