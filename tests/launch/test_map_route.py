@@ -15,7 +15,7 @@ from cachepawl_launch.map_route import SHARE, Pace, refuse_processes
 
 def test_an_order_is_carried_out() -> None:
     cache = SmallCache(4, 12, 3).cache
-    drawn = draw(cache, order(3, 5))
+    drawn = draw(cache, None, order(3, 5))
     assert drawn is not None
     assert drawn["map"] == snapshot(cache, 3, 5)
     assert 0 < drawn["seconds"] < 5
@@ -27,7 +27,7 @@ def test_an_order_is_carried_out() -> None:
      "cachepawl-map:1:1 ", "cachepawl-map:-1:1"],
 )  # fmt: skip
 def test_no_order_no_map(request_id: str | None) -> None:
-    assert draw(SmallCache(4, 12, 3).cache, request_id) is None
+    assert draw(SmallCache(4, 12, 3).cache, None, request_id) is None
 
 
 def test_the_pace() -> None:

@@ -193,19 +193,16 @@ class Server:
         raise AssertionError(f"not ready after {START_SECONDS} s:\n{self.log[-6000:]}")
 
     def stop(self) -> None:
-        """Kill the process and all of its children; returns when they are gone.
-
-        Not asked to end: SGLang then looks every few seconds whether it is idle.
-        """
+        """End the process and all of its children; returns when they are gone."""
         try:
             family = psutil.Process(self.process.pid).children(recursive=True)
         except psutil.NoSuchProcess:
             family = []
+        self.process.terminate()
+        _, left = psutil.wait_procs(family, timeout=10)
+        for process in left:
+            process.kill()
         self.process.kill()
-        for process in family:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                process.kill()
-        psutil.wait_procs(family, timeout=10)
         self.process.wait()
 
 
