@@ -16,17 +16,16 @@ it and without what other processes take.  The garbage collector is off meanwhil
 from __future__ import annotations
 
 import argparse
-import gc
 import random
 from array import array
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
 from statistics import median
 from time import process_time, thread_time_ns
 from typing import Any
 
+from benchmarks.clock import collector_off
 from cachepawl.cache import HybridPrefixCache
 from cachepawl.offline.models import load_model
 from cachepawl.offline.replay.engine import Engine
@@ -172,7 +171,7 @@ def over_nodes(name: str, nodes: int, requests: int) -> float:
     while not cache.counters.evicted_states:
         load.request()
     times.listen(policy)
-    with _no_collector():
+    with collector_off():
         start = process_time()
         for _ in range(requests):
             load.request()
@@ -188,23 +187,13 @@ def over_trace(name: str, trace: Path, gib: float, requests: int) -> float:
     measures = Measures(scenario.spec, scenario.budget)
     engine = Engine(scenario, measures, policy)
     source = islice(Source(trace).requests(), requests)
-    with _no_collector():
+    with collector_off():
         start = process_time()
         engine.play(source)
         whole = (process_time() - start) / measures.total().requests * 1e6
     mean = times.print(name, whole, engine.cache.tree.num_nodes)
     print(f"  {100 * measures.total().hit_rate:.2f} % of the tokens were hit")
     return mean
-
-
-@contextmanager
-def _no_collector() -> Iterator[None]:
-    gc.collect()
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.enable()
 
 
 def main() -> None:

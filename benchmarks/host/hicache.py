@@ -15,7 +15,6 @@ import atexit
 from array import array
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import SimpleNamespace
 from typing import NamedTuple
 
 import torch
@@ -112,12 +111,7 @@ class HiCacheServer(SglangServer):
         if self.has_host:
             self.cache.init_hicache(args, params)
             atexit.unregister(self.cache.shutdown)
-        text = SimpleNamespace(mamba_chunk_size=model.GRID)
-        self._batch = SimpleNamespace(
-            model_config=SimpleNamespace(hf_text_config=text),
-            tree_cache=self.cache,
-            req_to_token_pool=self.rows,
-        )
+        self._batch = self._batch_of(model.GRID)
         self._params = SamplingParams(max_new_tokens=1)
         self.rescues = 0
         self.loads = 0

@@ -81,15 +81,18 @@ class SglangServer:
         self.rows.mamba_allocator = StateIds(memory)
         self.ids = TokenIds(memory, self.page)
         self.cache = make_cache(core, self.page, self.rows, self.ids)
-        # `self` of the method that plans snapshots: all that it reads of a batch.
-        text = SimpleNamespace(mamba_chunk_size=grid // per_id)
-        self._batch = SimpleNamespace(
+        self._batch = self._batch_of(grid // per_id)
+        self._params = SamplingParams(max_new_tokens=1)
+        self.rescues = 0
+
+    def _batch_of(self, grid: int) -> SimpleNamespace:
+        """All that is read of `self` by the method that plans snapshots, every `grid` ids."""
+        text = SimpleNamespace(mamba_chunk_size=grid)
+        return SimpleNamespace(
             model_config=SimpleNamespace(hf_text_config=text),
             tree_cache=self.cache,
             req_to_token_pool=self.rows,
         )
-        self._params = SamplingParams(max_new_tokens=1)
-        self.rescues = 0
 
     def serve(self, prompt: array[int], tokens: int, answer: int) -> Served:
         """One request from its arrival to its end.

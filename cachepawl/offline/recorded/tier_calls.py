@@ -6,6 +6,7 @@ Bytes are moved by nobody: a transfer has ended when the log says that it has.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 
 from cachepawl.cache import Published
 from cachepawl.offline.recorded.calls import Calls, Differs, Slots
@@ -17,7 +18,7 @@ from cachepawl.offload.tier import HostTier
 from cachepawl.offload.transfers import Direction, Order, Outcome
 from cachepawl.record.recording import sizes_of
 from cachepawl.record.recording_tier import tier_sizes_of
-from cachepawl.tree import Miss, Node
+from cachepawl.tree import Miss
 from cachepawl.types import Key
 
 
@@ -66,14 +67,6 @@ class TierCalls(Calls):
         self._both: TierMatch | None = None
         self._had: dict[str, int] = {}
         """Tokens that a request would have had without its loads."""
-
-    def _node(self, number: int) -> Node:
-        """Nodes that a load published are in no answer: a request that rode it may name them."""
-        known = self._nodes.get(number)
-        if known is None or (number and known.owner is None):
-            for receipt in self.tier.loads.holds.values():
-                self._name(receipt.node)
-        return super()._node(number)
 
     def host_match(
         self, place: Place, limit: int | None
@@ -149,28 +142,22 @@ class TierCalls(Calls):
         return (tuple(n for row, node in ended for n in (row, self._name(node))),)
 
     def host_poll(self, writes: int, loads: int, healthy: bool, why: str) -> tuple[tuple[int, ...]]:
-        error = None if healthy else why
-        self._moving.end(WRITE, writes, error)
-        self._moving.end(LOAD, loads, error)
-        self.tier.ready()
-        self.tier.poll(Ready(writes, loads, healthy))
-        return self._sizes_after(error)
+        return self._ended(Ready(writes, loads, healthy), why, self.tier.poll)
 
     def host_end_loads(self, loads: int, healthy: bool, why: str) -> tuple[tuple[int, ...]]:
-        error = None if healthy else why
-        self._moving.end(LOAD, loads, error)
-        self.tier.ready()
-        self.tier.end_loads(Ready(0, loads, healthy))
-        return self._sizes_after(error)
+        return self._ended(Ready(0, loads, healthy), why, self.tier.end_loads)
 
     def host_end_writes(self, writes: int, healthy: bool, why: str) -> tuple[tuple[int, ...]]:
-        error = None if healthy else why
-        self._moving.end(WRITE, writes, error)
-        self.tier.ready()
-        self.tier.end_writes(Ready(writes, 0, healthy))
-        return self._sizes_after(error)
+        return self._ended(Ready(writes, 0, healthy), why, self.tier.end_writes)
 
-    def _sizes_after(self, error: str | None) -> tuple[tuple[int, ...]]:
+    def _ended(
+        self, agreed: Ready, why: str, end: Callable[[Ready], object]
+    ) -> tuple[tuple[int, ...]]:
+        error = None if agreed.healthy else why
+        self._moving.end(WRITE, agreed.writes, error)
+        self._moving.end(LOAD, agreed.loads, error)
+        self.tier.ready()
+        end(agreed)
         if error is not None:
             self.tier.failure = error  # of a transfer of this rank or of another
         return (tier_sizes_of(self.tier),)

@@ -69,9 +69,9 @@ class Spells(Generic[Owner]):
         at = self._add(table, 0) % self.most
         level = level_of(age)
         for passed in range(1, level + 1):
-            table.note_reached(passed)
+            table.note(table.all_reached, passed)
         if ended:
-            table.note_ended(level)
+            table.note(table.all_ended, level)
         self._levels[at] = level
         self._ages[at] = age
         self._states[at] = ENDED if ended else CENSORED
@@ -88,8 +88,8 @@ class Spells(Generic[Owner]):
         self._ages[at] = age = now - self._starts[at]
         level = level_of(age)
         for passed in range(self._levels[at] + 1, level + 1):
-            table.note_reached(passed)
-        table.note_ended(level)
+            table.note(table.all_reached, passed)
+        table.note(table.all_ended, level)
         self._levels[at] = level
         self._states[at] = ENDED
         self._owners[at] = None
@@ -131,7 +131,7 @@ class Spells(Generic[Owner]):
                     levels[at] = level
                     table, owner = self._tables[at], self._owners[at]
                     assert table is not None
-                    table.note_reached(level)
+                    table.note(table.all_reached, level)
                     if owner is not None:
                         out.append((owner, level))
             self._entering[level] = number
@@ -164,7 +164,7 @@ class Spells(Generic[Owner]):
         self._levels[at] = 0
         self._states[at] = OPEN
         self._tables[at] = table
-        table.note_reached(0)
+        table.note(table.all_reached, 0)
         return number
 
     def _forget(self) -> None:
@@ -179,6 +179,6 @@ class Spells(Generic[Owner]):
         table, level = self._tables[at], self._levels[at]
         assert table is not None
         for passed in range(level + 1):
-            table.note_reached(passed, -1)
+            table.note(table.all_reached, passed, -1)
         if self._states[at] == ENDED:
-            table.note_ended(level, -1)
+            table.note(table.all_ended, level, -1)

@@ -22,6 +22,9 @@ MOST = 0.999
 STALE = 4
 """A table is worked out again when a part in so many of what it knows is new."""
 
+Counts = list[list[int]]
+"""The counts by level of a class and of all that are coarser, finest first."""
+
 
 class Table:
     """Counts of one class and what follows from them.
@@ -31,8 +34,8 @@ class Table:
     """
 
     __slots__ = (
-        "_all_ended", "_all_reached", "_due", "_limit", "_news",
-        "ended", "hazard", "index", "key", "parent", "reached", "used",
+        "_due", "_limit", "_news", "all_ended", "all_reached", "ended",
+        "hazard", "index", "key", "parent", "reached", "used",
     )  # fmt: skip
 
     def __init__(self, key: tuple[int, ...], parent: Table | None, due: deque[Table]) -> None:
@@ -53,34 +56,20 @@ class Table:
         """
         self.used: Table | None = None
         """Of what is in this class and is used once more, where known."""
-        self._all_reached: list[list[int]] = [
-            self.reached,
-            *(parent._all_reached if parent else ()),
-        ]
-        self._all_ended: list[list[int]] = [
-            self.ended,
-            *(parent._all_ended if parent else ()),
-        ]
+        self.all_reached: Counts = [self.reached, *(parent.all_reached if parent else ())]
+        self.all_ended: Counts = [self.ended, *(parent.all_ended if parent else ())]
         self._due = due
         self._news = 0
         """Counts that changed since it was worked out, as far as it was told."""
         self._limit = 1
         """So many are worth the work."""
 
-    def note_reached(self, level: int, by: int = 1) -> None:
-        """Spells of the class reached a level; of one that no other leans on."""
-        most, more, less, least = self._all_reached
-        most[level] += by
-        more[level] += by
-        less[level] += by
-        least[level] += by
-        self._news += 1
-        if self._news == self._limit:
-            self._due.append(self)
+    def note(self, counts: Counts, level: int, by: int = 1) -> None:
+        """More spells of the class are among `all_reached` or `all_ended`, at a level.
 
-    def note_ended(self, level: int, by: int = 1) -> None:
-        """Spells of the class ended in a level; of one that no other leans on."""
-        most, more, less, least = self._all_ended
+        Only for a class that no other leans on.
+        """
+        most, more, less, least = counts
         most[level] += by
         more[level] += by
         less[level] += by
