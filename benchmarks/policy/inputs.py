@@ -50,9 +50,8 @@ MODELS = {
     "qwen3.5-9b": Model("Qwen/Qwen3.5-9B", 1.0),
     "nemotron-3-nano": Model("nvidia/NVIDIA-Nemotron-3-Nano-30B-A3B-BF16", 0.5),
 }
-HOST_TIMES = (0.0,)
-"""Host tiers, as multiples of the device's bytes.  The place to add 4.0: `contenders` refuses
-what it cannot play yet."""
+HOST_TIMES = (0.0, 4.0)
+"""Host tiers, as multiples of the device's bytes."""
 
 
 @lru_cache
@@ -130,8 +129,15 @@ class Task(NamedTuple):
         """Bytes on the device."""
         return int(self.cell.device_gb * GIB)
 
+    @property
+    def host(self) -> int:
+        """Bytes on the host."""
+        return int(self.cell.host_gb * GIB)
+
     def scenario(self, policy: str = "lru") -> Scenario:
         """Our server on these bytes."""
         spec = spec_of(self.cell.model)
         grid = grid_of(spec, PAGE, self.requests.block_tokens)
-        return Scenario(spec, self.budget, policy, page=PAGE, chunk=CHUNK, grid=grid)
+        return Scenario(
+            spec, self.budget, policy, page=PAGE, chunk=CHUNK, grid=grid, host=self.host
+        )

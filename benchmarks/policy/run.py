@@ -88,7 +88,8 @@ def tasks_of(options: argparse.Namespace) -> Iterator[Task]:
                     for host in HOST_TIMES:
                         for contender in wanted:
                             cell = Cell(name, model, device, host * device, contender)
-                            yield Task(cell, requests)
+                            if not host or known[contender].tiers:
+                                yield Task(cell, requests)
 
 
 def _budgets(options: argparse.Namespace, trace: str, model: str) -> Sequence[float]:

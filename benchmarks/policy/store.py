@@ -41,6 +41,7 @@ SOURCES: dict[Family, tuple[str, ...]] = {
         "cachepawl/types.py",
         "cachepawl/offline/bounds",
         "cachepawl/offline/replay",
+        "cachepawl/offload",
         "cachepawl/policy",
         "cachepawl/pool",
         "cachepawl/tree",

@@ -28,6 +28,7 @@ from cachepawl.offline.sglang.flags import ServerFlags
 from cachepawl.offline.sglang.memory.budget import rest_budget
 from cachepawl.offline.sglang.memory.static import static_plan
 from cachepawl.offline.traces.request import TraceRequest
+from cachepawl.policy import POLICIES
 
 SMALL = 4
 """Tokens of a page."""
@@ -264,9 +265,20 @@ def saved_share(folder: Path, hit: int) -> float:
     return hit / sum(prompts)
 
 
-def test_a_host_tier_that_nobody_has_is_refused(folder: Path) -> None:
-    with pytest.raises(CachepawlError, match="host tier"):
-        play(task(folder, "lru", host=1.0))
+def test_a_host_tier_only_adds(folder: Path) -> None:
+    gb = 0.4
+    top = play(task(folder, "bound", gb, host=4 * gb)).hit
+    assert top >= play(task(folder, "bound", gb)).hit
+    for policy in POLICIES:
+        alone, beside = (play(task(folder, policy, gb, host)).hit for host in (0.0, 4 * gb))
+        assert alone < beside <= top, policy
+
+
+def test_who_has_no_host_tier_is_refused_with_one(folder: Path) -> None:
+    for name, entry in contenders().items():
+        if not entry.tiers:
+            with pytest.raises(CachepawlError, match=f"{name} has no host tier".replace("+", ".")):
+                play(task(folder, name, host=1.0))
 
 
 def test_conversations_are_split_whole_and_the_same_way_every_time(folder: Path) -> None:
@@ -354,7 +366,8 @@ def test_the_command_writes_everything_and_goes_on_where_it_stood(
 ) -> None:
     assert run(folder, "--budget-s", "1e-9") == 0
     first = json.loads((folder / "out/policy.json").read_text())
-    assert len(first["open"]) == 2 * len(contenders())
+    tiers = sum(entry.tiers for entry in contenders().values())
+    assert len(first["open"]) == 2 * (len(contenders()) + tiers)
     assert run(folder) == 0
     capsys.readouterr()
     assert run(folder) == 0
