@@ -145,8 +145,12 @@ def command(
     call by call on the recorded arena, and every answer is compared.
     """
     if wanted["model"] is None and wanted["device_gb"] is None and is_recording(trace):
-        _run_again(trace, output_format, output_dir)
-        return None
+        if number is not None:
+            from cachepawl.offline.recorded.explain import explain_recorded  # brings pydantic
+
+            told = [explain_recorded(trace, number)]
+            return emit(explain_report(told, number), output_format, output_dir)
+        return _run_again(trace, output_format, output_dir)
     options = Options(seed, gap, Sharing(sharing))
     source = Source(trace, trace_format, skip_bad_lines, limit, options)
     facts = facts_of(source)

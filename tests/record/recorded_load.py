@@ -9,29 +9,34 @@ from typing import Any
 
 from cachepawl.cache import HybridPrefixCache
 from cachepawl.errors import OutOfPages
+from cachepawl.policy import POLICIES
 from cachepawl.pool.geometry import Geometry, KvShape, StateShape
 from cachepawl.record.recording import Put, Record, RecordingCache
 from cachepawl.record.setup import setup_of
 from cachepawl.record.wire import Start
 from cachepawl.record.writer import Writer
+from cachepawl.tree import Miss
 from cachepawl.types import Key
 
 PAGE = 4
 
 
-def make_plain(frames: int = 10) -> HybridPrefixCache:
+def make_plain(frames: int = 10, policy: str = "lru") -> HybridPrefixCache:
     kv = KvShape(layers=1, heads=1, head_dim=8, v_head_dim=8, itemsize=2)
     state = StateShape(1, (), 2, (5 * PAGE * kv.entry_bytes // 4,), 4)
-    return HybridPrefixCache(Geometry(kv, state, PAGE, frames), states_per_request=1)
+    return HybridPrefixCache(
+        Geometry(kv, state, PAGE, frames), states_per_request=1, policy=POLICIES[policy]()
+    )
 
 
 class Load:
     """Requests that come, are answered and go; each names itself, as a server does."""
 
-    def __init__(self, put: Put, seed: int = 1) -> None:
-        self.cache = RecordingCache(make_plain(), put)
+    def __init__(self, put: Put, seed: int = 1, policy: str = "lru") -> None:
+        self.cache = RecordingCache(make_plain(policy=policy), put)
         self.draw = random.Random(seed)
         self.hits: dict[str, int] = {}
+        self.missed: dict[str, list[Miss]] = {}
         self.prompts: list[list[int]] = []
 
     def request(self, name: str, tokens: list[int] | None = None, space: bytes = b"") -> None:
@@ -43,10 +48,11 @@ class Load:
         key, limit = Key(raw, space), len(tokens) - 1
         found = cache.match(key, limit)
         branch = found.kv_len or None
-        missed = cache.tree.explain(key, found, limit)
+        missed = self.missed[name] = cache.tree.explain(key, found, limit)
         cache.note_asked(name, len(tokens), found.usable_len, branch, missed)
         lock = cache.lock(found.node)
         row = len(self.hits)
+        cache.begin(row, key, 1000 * row)
         slots: tuple[int, ...] = ()
         try:
             slots = cache.take_states(1)
@@ -104,10 +110,10 @@ def write_log(
     writer.close(complete=True)
 
 
-def recorded(path: Path, requests: int = 60, **how: Any) -> Load:
+def recorded(path: Path, requests: int = 60, *, policy: str = "lru", **how: Any) -> Load:
     """A log of a seeded load, and the load."""
     records: list[Record] = []
-    load = Load(records.append)
+    load = Load(records.append, policy=policy)
     load.run(requests)
-    write_log(path, records, **how)
+    write_log(path, records, setup=setup_of(make_plain(policy=policy), {}), **how)
     return load

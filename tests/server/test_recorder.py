@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 import requests
@@ -14,6 +15,7 @@ from harness import Client, running, tokens
 
 from cachepawl.offline.files import read_text
 from cachepawl.offline.map.recorded import picture_at
+from cachepawl.offline.recorded.explain import explain_recorded
 from cachepawl.offline.recorded.log import Log
 from cachepawl.offline.recorded.requests import RecordedRequest, arrivals, requests_of
 from cachepawl.offline.recorded.rerun import Rerun
@@ -115,22 +117,41 @@ def by_name(ended: list[RecordedRequest], names: list[str]) -> dict[str, Recorde
     return {name: found[name_hash(salt, name)] for name in names}
 
 
+def explained_alike(path: Path, told: list[dict[str, Any]], of: dict[str, RecordedRequest]) -> int:
+    """What the server said of its latest requests is what the log explains; causes found."""
+    causes = 0
+    for one in told:
+        if one["rid"] in of:
+            again = explain_recorded(path, of[one["rid"]].ordinal)
+            assert (again.prompt, again.usable) == (one["prompt"], one["cached"])
+            assert [str(miss) for miss, _ in again.misses] == one["reasons"]
+            causes += sum(cause is not None for _, cause in again.misses)
+    return causes
+
+
 @pytest.mark.parametrize(
-    ("cell", "gib", "suffix"),
+    ("cell", "gib", "suffix", "policy"),
     [
-        pytest.param(Cell("nemotron_h", 16), "0.0012", ".zst", id="nemotron_h-16"),
-        pytest.param(Cell("qwen3", 1), "0.0005", "", id="qwen3-1", marks=pytest.mark.stress),
+        pytest.param(Cell("nemotron_h", 16), "0.0012", ".zst", "joint", id="nemotron_h-16-joint"),
+        pytest.param(Cell("qwen3", 1), "0.0005", "", "lru", id="qwen3-1", marks=pytest.mark.stress),
     ],
 )
-def test_the_log_has_the_servers_hits(cell: Cell, gib: str, suffix: str, tmp_path: Path) -> None:
+def test_the_log_has_the_servers_hits(
+    cell: Cell, gib: str, suffix: str, policy: str, tmp_path: Path
+) -> None:
     path = tmp_path / f"trace{suffix}"
     more = [
         *("--cachepawl-device-gb", gib, "--cachepawl-trace", str(path)),
+        *("--cachepawl-policy", policy),
         *("--cachepawl-trace-salt", SALT, "--cachepawl-trace-mb", "0.004"),
     ]
     with running(cell.family, cell.page, tmp_path, limits=LIMITS, more=more) as live:
         answers = load(live.client)
+        for i in range(12):  # more than fits, twice
+            ids = tokens(300 + i % 6, 400)
+            answers[f"s{i}"] = ask(live.client, ids, f"s{i}", 4)
         stats = live.client.wait_idle()
+        told = live.client.pawl()["requests"]
         time.sleep(2.5)  # the last second is flushed
         assert f"cachepawl: recording to {path}\n" in live.log
     rerun = Rerun(Log(path))
@@ -149,6 +170,7 @@ def test_the_log_has_the_servers_hits(cell: Cell, gib: str, suffix: str, tmp_pat
     assert {n: (r.cached, r.output) for n, r in of.items()} == answers
     assert all(r.prompt - r.recorded == sum(m.tokens for m in r.missed) for r in of.values())
     assert sum(r.recorded for r in of.values()) > CHUNK
+    assert explained_alike(path, told, of) > 0
     (gone,) = by_name(ended, ["gone"]).values()
     assert gone.how == "abort"
 

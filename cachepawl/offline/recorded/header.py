@@ -14,6 +14,7 @@ from cachepawl.offload.tier import HostTier
 from cachepawl.offload.transfers import Transfers
 from cachepawl.offload.writing import WRITE_POLICIES
 from cachepawl.policy import POLICIES
+from cachepawl.policy.base import EvictionPolicy
 from cachepawl.pool.frames import UNLIMITED
 from cachepawl.pool.geometry import Geometry, KvShape, StateShape
 from cachepawl.record.verbs import FORMAT, VERSION
@@ -121,12 +122,16 @@ class Header(_Strict):
         )
         return plain.with_checkpoints(shape.checkpoint_dtype)
 
-    def make_cache(self) -> HybridPrefixCache:
-        """A fresh cache like the recorded one was at the start."""
+    def make_policy(self) -> EvictionPolicy:
+        """A fresh policy like the device's."""
+        return POLICIES[self.policy]()
+
+    def make_cache(self, policy: EvictionPolicy) -> HybridPrefixCache:
+        """A fresh cache like the recorded one was at the start, under such a policy."""
         return HybridPrefixCache(
             self.make_geometry(),
             states_per_request=self.states_per_request,
-            policy=POLICIES[self.policy](),
+            policy=policy,
             page_cap=UNLIMITED if self.page_cap is None else self.page_cap,
             state_cap=UNLIMITED if self.state_cap is None else self.state_cap,
         )

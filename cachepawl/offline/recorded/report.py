@@ -99,7 +99,7 @@ def _document(path: Path, rerun: Rerun, totals: _Totals, data: dict[str, Any]) -
     counted = [[key.replace("_", " "), n] for key, n in data["requests"].items() if key[0] != "m"]
     missed = [[reason, tokens] for reason, tokens in data["requests"]["missed_tokens"].items()]
     worst = [
-        [r.name, round(r.at, 3), r.prompt, r.recorded, r.hit, r.output,
+        [r.ordinal, r.name, round(r.at, 3), r.prompt, r.recorded, r.hit, r.output,
          ", ".join(f"{m.tokens} {m.reason}" for m in r.missed)]
         for r in totals.worst
     ]  # fmt: skip
@@ -109,8 +109,8 @@ def _document(path: Path, rerun: Rerun, totals: _Totals, data: dict[str, Any]) -
         Heading("Requests"),
         Table(["", "tokens or requests"], counted),
         Table(["reason", "tokens"], missed, title="Prompt tokens that had to be computed"),
-        Table(["request", "at s", "prompt", "cached", "re-run", "answer", "why not more"], worst,
-              title="Requests with most to compute"),
+        Table(["number", "request", "at s", "prompt", "cached", "re-run", "answer",
+               "why not more"], worst, title="Requests with most to compute"),
     ]  # fmt: skip
     if data["stats"] is not None:
         rows = [[key.replace("_", " "), n] for key, n in data["stats"].items()]

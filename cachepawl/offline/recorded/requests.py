@@ -34,6 +34,8 @@ class Missed(NamedTuple):
 class RecordedRequest(NamedTuple):
     """A request that ran."""
 
+    ordinal: int
+    """1 for the first that asked in these files."""
     number: int
     """Of the call that first asked for it."""
     at: float
@@ -61,7 +63,10 @@ class RecordedRequest(NamedTuple):
 
 
 @dataclass
-class _Open:
+class Waiting:
+    """A request that has asked and not ended."""
+
+    ordinal: int
     number: int
     at: float
     place: Place
@@ -79,7 +84,7 @@ def requests_of(rerun: Rerun) -> Iterator[RecordedRequest]:
 
     The prompt and the hit are those of the match with which it ran first, as SGLang counts.
     """
-    scan = _Scan()
+    scan = Scan()
     for entry in rerun.run():
         found = rerun.found
         hit = None if found is None or rerun.divergence else found.usable_len
@@ -91,7 +96,7 @@ def arrivals(log: Log) -> Iterator[tuple[RecordedRequest, Key]]:
 
     Nothing is run.  Those that never ended are left out.
     """
-    scan = _Scan()
+    scan = Scan()
     ended: list[tuple[int, RecordedRequest]] = []
     for entry in log.entries():
         for request in scan.follow(entry, None):
@@ -108,11 +113,15 @@ def arrivals(log: Log) -> Iterator[tuple[RecordedRequest, Key]]:
         yield request, log.paths.key(request.place)
 
 
-class _Scan:
+class Scan:
     """Puts the entries about a request together."""
 
     def __init__(self) -> None:
-        self._open: OrderedDict[str, _Open] = OrderedDict()
+        self.asking: Waiting | None = None
+        """Who asked just now, unless it had run before."""
+        self.count = 0
+        """Requests that have asked."""
+        self._open: OrderedDict[str, Waiting] = OrderedDict()
         self._match: Entry | None = None
         self._published: dict[int, Place] = {}
 
@@ -130,6 +139,7 @@ class _Scan:
 
     def follow(self, entry: Entry, hit: int | None) -> Iterator[RecordedRequest]:
         """The request that ends here, if one does; `hit` is what the latest match gave."""
+        self.asking = None
         if entry.verb in ("match", "host_match"):
             self._match = entry
         elif entry.verb == "publish":
@@ -150,13 +160,16 @@ class _Scan:
         name, prompt, usable, _, missed = entry.fields
         request = self._open.get(name)
         if request is None:
-            request = self._open[name] = _Open(match.number, match.at, match.fields[0])
+            self.count += 1
+            request = Waiting(self.count, match.number, match.at, match.fields[0])
+            self._open[name] = request
             if len(self._open) > MOST_OPEN:
                 self.give_up_oldest()
         if not request.admitted:
             request.prompt, request.recorded = prompt, usable
             request.hit = hit if hit is None or usable else 0
             request.missed = tuple(Missed(*why) for why in missed)
+            self.asking = request
 
     def _bring(self, entry: Entry) -> None:
         name, _, tokens = entry.fields
@@ -175,6 +188,7 @@ class _Scan:
             return
         del self._open[name]
         yield RecordedRequest(
+            ordinal=request.ordinal,
             number=request.number,
             at=request.at,
             name=name,

@@ -6,7 +6,7 @@ The first that is not ends the comparison: nothing behind it says anything any m
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from cachepawl.cache import HybridPrefixCache
@@ -15,6 +15,7 @@ from cachepawl.offline.recorded.calls import Calls, Differs
 from cachepawl.offline.recorded.log import Entry, Log
 from cachepawl.offline.recorded.tier_calls import Followed, TierCalls
 from cachepawl.offload.tier import HostTier
+from cachepawl.policy.base import EvictionPolicy
 from cachepawl.record.verbs import CHANGES, GAP, VERBS
 from cachepawl.tree import Match
 
@@ -35,11 +36,21 @@ class Divergence(NamedTuple):
         )
 
 
-class Rerun:
-    """A cache that follows a log."""
+Through = Callable[[EvictionPolicy], EvictionPolicy]
+"""Gives what stands between a cache and its policy, and decides as that does."""
 
-    def __init__(self, log: Log) -> None:
+
+def nobody(policy: EvictionPolicy) -> EvictionPolicy:
+    """The policy alone."""
+    return policy
+
+
+class Rerun:
+    """A cache that follows a log; its policy may be looked at through another that asks it."""
+
+    def __init__(self, log: Log, seen_by: Through = nobody) -> None:
         self.log = log
+        self._seen_by = seen_by
         self.divergence: Divergence | None = None
         self.made = 0
         """Calls made again, with the recorded answers."""
@@ -49,7 +60,7 @@ class Rerun:
         """Calls and notes that the recording itself left out."""
         self._calls: Calls | None = None
         if log.header.part == 0:
-            self._calls = _fresh(log)
+            self._calls = self._fresh()
 
     @property
     def cache(self) -> HybridPrefixCache | None:
@@ -87,9 +98,23 @@ class Rerun:
         elif self._calls is not None:
             self._compare(self._calls, entry)
         elif entry.verb in ("reset", "host_reset"):
-            self._calls = _fresh(self.log, entry.fields)
+            self._calls = self._fresh(entry.fields)
         else:
             self.skipped += entry.verb in CHANGES
+
+    def _fresh(self, reset: tuple[Any, ...] | None = None) -> Calls:
+        """What follows the log from its start, or from a reset with its latest serials."""
+        log = self.log
+        cache = log.header.make_cache(self._seen_by(log.header.make_policy()))
+        if log.header.host is None:
+            return Calls(cache, log.paths, first=None if reset is None else reset[0])
+        moving = Followed()
+        tier = log.header.make_tier(cache, moving)
+        if reset is None:
+            return TierCalls(tier, moving, log.paths, first=None)
+        first, first_host, why = reset
+        tier.failure = why or None
+        return TierCalls(tier, moving, log.paths, first=first, first_host=first_host)
 
     def _compare(self, calls: Calls, entry: Entry) -> None:
         count = len(VERBS[entry.verb].asked)
@@ -107,20 +132,6 @@ class Rerun:
             )
         else:
             self.made += entry.verb in CHANGES
-
-
-def _fresh(log: Log, reset: tuple[Any, ...] | None = None) -> Calls:
-    """What follows the log from its start, or from a reset: its fields are the latest serials."""
-    cache = log.header.make_cache()
-    if log.header.host is None:
-        return Calls(cache, log.paths, first=None if reset is None else reset[0])
-    moving = Followed()
-    tier = log.header.make_tier(cache, moving)
-    if reset is None:
-        return TierCalls(tier, moving, log.paths, first=None)
-    first, first_host, why = reset
-    tier.failure = why or None
-    return TierCalls(tier, moving, log.paths, first=first, first_host=first_host)
 
 
 def run_to(log: Log, *, call: int | None = None, seconds: float | None = None) -> Rerun:

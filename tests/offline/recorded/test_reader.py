@@ -193,8 +193,9 @@ def test_without_its_first_part(tmp_path: Path) -> None:
     assert rerun.divergence is None
     assert rerun.skipped > 0
     assert rerun.made > 0
-    assert [r._replace(hit=None, place=None, whole=None) for r in rest] == [
-        r._replace(hit=None, place=None, whole=None) for r in whole[-len(rest) :]
+    assert [r.ordinal for r in rest] == list(range(1, len(rest) + 1))
+    assert [r._replace(ordinal=0, hit=None, place=None, whole=None) for r in rest] == [
+        r._replace(ordinal=0, hit=None, place=None, whole=None) for r in whole[-len(rest) :]
     ]
     assert {r.hit is None for r in rest} == {True, False}
     assert all(r.hit in (None, r.recorded) for r in rest)
