@@ -65,6 +65,8 @@ class Ticket:
     """What the device gives up when the copy is there."""
     stamp: int = 0
     """Last use of the victim when it was chosen."""
+    covers: list[Node] = field(default_factory=list)
+    """Of a write-back: the device's nodes whose KV it has in it."""
     claims: list[str] = field(default_factory=list)
     """Requests that wait for it."""
     rider: str | None = None

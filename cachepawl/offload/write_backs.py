@@ -11,7 +11,8 @@ state makes usable is never written for its own sake.
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
+from collections.abc import Iterator
 from enum import Enum, auto
 
 from cachepawl.cache import HybridPrefixCache
@@ -28,6 +29,8 @@ MOST_GONE = 1024
 """Evicted nodes in the queue, before it is looked through."""
 MOST_VICTIMS = 64
 """Victims looked at in one step by a policy that writes before eviction."""
+MOST_PUT_OFF = 64
+"""Nodes in the queue passed over in one step, for their KV is under way with another's."""
 
 
 class Answer(Enum):
@@ -40,6 +43,8 @@ class Answer(Enum):
     """The host has no room."""
     LATER = auto()
     """The quota is used up, or the device needs the room."""
+    UNDER_WAY = auto()
+    """Some of its KV is on the way with another node's: once that has ended, less is missing."""
 
 
 class WriteBacks:
@@ -68,6 +73,8 @@ class WriteBacks:
         """The victim that the host had no room for, and what was there then."""
         self._wanted: deque[Node] = deque()
         self._queued: set[Node] = set()
+        self._covered: Counter[Node] = Counter()
+        """Nodes of the device whose KV is on the way to the host, and in how many tickets."""
 
     def __len__(self) -> int:
         return len(self._wanted)
@@ -105,11 +112,18 @@ class WriteBacks:
         self._full = ()
 
     def start_wanted(self) -> None:
-        """Start what the quota allows, in order."""
-        while self._wanted:
-            if self.start(self._wanted[0]) is Answer.LATER:
-                return
-            self._queued.discard(self._wanted.popleft())
+        """Start what the quota allows, in order; what shares KV with those under way waits."""
+        put_off: list[Node] = []
+        while self._wanted and len(put_off) < MOST_PUT_OFF:
+            answer = self.start(self._wanted[0])
+            if answer is Answer.LATER:
+                break
+            node = self._wanted.popleft()
+            if answer is Answer.UNDER_WAY:
+                put_off.append(node)
+            else:
+                self._queued.discard(node)
+        self._wanted.extendleft(reversed(put_off))
 
     def start_victims(self) -> None:
         """Write what the device would evict next, until enough is free there.
@@ -117,10 +131,14 @@ class WriteBacks:
         What is on the host already goes at once, the rest when its copy is there.
         """
         self.demand.look()
-        self._write_and_evict()
+        put_off: list[Lock] = []
+        self._write_and_evict(put_off)
+        for receipt in put_off:
+            self.device.unlock_unused(receipt)
         self.demand.mark()
 
-    def _write_and_evict(self) -> None:
+    def _write_and_evict(self, put_off: list[Lock]) -> None:
+        """Victims that have to wait for another's copy are locked, so that others come up."""
         device, enough = self.device, self.demand.frames
         coming = sum(ticket.victim is not None for ticket in self.tickets.under_way[WRITE])
         for _ in range(MOST_VICTIMS):
@@ -137,6 +155,8 @@ class WriteBacks:
             if answer is Answer.NOTHING:
                 device.evict_victim(victim, device.policy.name)
                 self.counters.evicted_ahead += 1
+            elif answer is Answer.UNDER_WAY:
+                put_off.append(device.lock(victim.node))
             elif answer is not Answer.STARTED:
                 return
             coming += answer is Answer.STARTED
@@ -157,8 +177,8 @@ class WriteBacks:
     def start(self, node: Node, victim: Victim | None = None, *, patient: bool = True) -> Answer:
         """Write a node's end, if there is something to write and room for it.
 
-        A victim is evicted when its copy is there, unless it was used meanwhile.  LATER is
-        answered to the patient alone.
+        A victim is evicted when its copy is there, unless it was used meanwhile.  LATER and
+        UNDER_WAY are answered to the patient alone.
         """
         tree = self.device.tree
         if node.owner is not tree.root or (tree.has_states and node.state is None):
@@ -170,6 +190,9 @@ class WriteBacks:
         if (there.usable_len if tree.has_states else there.kv_len) == node.end:
             self.copies.note(node, there.node)
             return Answer.NOTHING
+        missing = list(_missing(node, there.kv_len))
+        if patient and any(one in self._covered for one in missing):
+            return Answer.UNDER_WAY
         nbytes = self._bytes(node, there)
         if patient and not self._within_quota(nbytes):
             return Answer.LATER
@@ -183,6 +206,8 @@ class WriteBacks:
             return Answer.FULL
         if victim is not None:
             ticket.victim, ticket.stamp = victim, _stamp(victim)
+        ticket.covers = missing
+        self._covered.update(missing)
         self.device.frames.hold_still(ticket.copy.pages_from)
         self.tickets.start(ticket)
         return Answer.STARTED
@@ -226,6 +251,7 @@ class WriteBacks:
         """The transfer has ended: publish the copy, or give its place back."""
         node = ticket.source.node
         self.device.frames.let_go(ticket.copy.pages_from)
+        self._uncover(ticket.covers)
         there = close_target(self.host, ticket, error)
         if there is None:
             self.counters.writes_failed += 1
@@ -239,6 +265,12 @@ class WriteBacks:
         if unused and victim is not None:
             self._give_up(victim)
 
+    def _uncover(self, nodes: list[Node]) -> None:
+        for node in nodes:
+            self._covered[node] -= 1
+            if not self._covered[node]:
+                del self._covered[node]
+
     def _give_up(self, victim: Victim) -> None:
         """Evict what was written to be evicted, unless it is held by somebody else now."""
         node = victim.node
@@ -246,6 +278,14 @@ class WriteBacks:
         if not held:
             self.device.evict_victim(victim, self.device.policy.name)
             self.counters.evicted_ahead += 1
+
+
+def _missing(node: Node, have: int) -> Iterator[Node]:
+    """The nodes of a path with KV behind its first `have` tokens, deepest first."""
+    step: Node | None = node
+    while step is not None and step.end > have:
+        yield step
+        step = step.parent
 
 
 def _stamp(victim: Victim) -> int:

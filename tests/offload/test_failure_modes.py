@@ -219,10 +219,14 @@ def written_twice_at_once(tier_type: type[HostTier]) -> None:
     tiers.run(B)
     tiers.run(A + "zzzz")
     tiers.tier.poll()
+    assert len(tiers.moving.under_way) == 1
+    # Who stops to make room cannot wait for the other's copy.
+    assert tiers.tier.back_up("r", tiers.node(A + "zzzz"))
     assert len(tiers.moving.under_way) == 2
     tiers.settle_writes()
     assert (tiers.on_host(B), tiers.on_host(A + "zzzz")) == (len(B), len(A) + 4)
     assert tiers.host.frames.kv_pages == 4
+    tiers.tier.settle("r")
 
 
 @story

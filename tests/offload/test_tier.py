@@ -72,6 +72,38 @@ def test_write_back_keeps_what_was_used_meanwhile() -> None:
     assert rig.on_device(victims[0]) == PAGE
 
 
+@pytest.mark.parametrize("writing", WRITE_POLICIES)
+def test_no_byte_is_written_twice(writing: str) -> None:
+    """States on one path, all wanted in the same step: each waits for the one before it."""
+    rig = Rig(writing=writing, frames=10, host_frames=40, free_frames=9)
+    for text in (A, B, C, *OTHERS[:1]):
+        rig.run(text)
+        rig.run(text)  # the second use, for who waits for it
+    rig.tier.poll()
+    rig.check()
+    assert len(rig.moving.under_way) == 2  # one of the path, and the other prompt
+    rig.settle_writes()
+    assert [rig.on_host(text) for text in (A, B, C, OTHERS[0])] == [8, 12, 16, 4]
+    assert rig.host.counters.duplicate_pages == 0
+    pages, states = (len(C) + PAGE) // PAGE, 4
+    shape = rig.cache.geometry
+    assert rig.tier.counters.write_bytes == pages * shape.page_bytes + states * shape.state_bytes
+
+
+def test_what_has_to_wait_holds_up_nobody_and_stays_evictable() -> None:
+    rig = Rig(writing="write_back", frames=10, free_frames=9)
+    for text in (A, B):
+        rig.run(text)
+    rig.tier.poll()
+    (order,) = rig.moving.under_way
+    assert rig.here.states[order.copy.states_from[0]] == B
+    assert len(rig.cache.tree.open_locks) == 1  # of the ticket
+    rig.cache.evict_states(1)
+    assert rig.on_device(A) == 0, "the other one may go without a copy"
+    rig.settle_writes()
+    assert (rig.on_host(A), rig.on_host(B)) == (0, len(B))
+
+
 def test_quota_of_bytes_and_loads_first() -> None:
     frame = geometry(2).frame_bytes
     rig = stored(C, writing="write_through", write_bytes=frame, write_bytes_beside_loads=0)
