@@ -12,6 +12,7 @@ from cachepawl.policy.base import Victim
 from cachepawl.policy.joint.ages import LAST, LEVELS, WIDTHS, level_of
 from cachepawl.policy.joint.classes import ANSWER, BRANCH, DEPTHS, END, GAPS
 from cachepawl.policy.joint.survival import COARSER_WEIGHT, MOST, PRIOR, PRIOR_WEIGHT
+from cachepawl.policy.joint.units import WITH_COPY
 from cachepawl.tree import Node, RadixTree
 from cachepawl.types import Key
 
@@ -61,6 +62,8 @@ class Reference:
     """Of the nodes of all tiers."""
     trees: list[RadixTree] = field(default_factory=list)
     """Of all tiers; requests run on the first."""
+    copies: dict[Node, Node] = field(default_factory=dict)
+    """Of the device's nodes on the host, one of each."""
 
     # What happens
 
@@ -164,6 +167,7 @@ class Reference:
             self.take(tree, node, place)
 
     def leaving(self, tree: RadixTree, victim: Victim) -> None:
+        self.part(victim.node)
         left = self.claims.pop(victim.node, [])
         heir = self.above(tree, victim.node)
         for place in left:
@@ -176,6 +180,15 @@ class Reference:
         self.claims.setdefault(node, [])
         for place in list(self.claims.get(source, [])):
             self.take(tree, node, place)
+        self.part(node)
+        self.part(source)
+        above, below = (source, node) if tree is not self.trees[0] else (node, source)
+        if source in self.claims:
+            self.copies[above] = below
+
+    def part(self, node: Node) -> None:
+        """It has no copy and is none."""
+        self.copies = {a: b for a, b in self.copies.items() if a is not node and b is not node}
 
     def take(self, tree: RadixTree, node: Node, place: Place) -> None:
         before = self.carrier(tree, place)
@@ -247,6 +260,8 @@ class Reference:
                 freed += (up.end - up.parent.end) * self.token_bytes
                 up = up.parent
         uses = sum(map(self.worth, self.claims.get(node, [])))
+        if node in self.copies:
+            uses *= WITH_COPY
         return uses * (node.end - top.end) / freed if freed else 0.0
 
     def allows(self, tree: RadixTree, kind: str | None, victim: Victim | None) -> bool:

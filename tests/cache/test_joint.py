@@ -59,6 +59,9 @@ class Watched(Joint):
     def emptied(self, tree: RadixTree) -> None:
         for node in [node for node in self.reference.claims if node.owner is None]:
             del self.reference.claims[node]
+        for above, below in list(self.reference.copies.items()):
+            if above.owner is None or below.owner is None:
+                del self.reference.copies[above]
         if self.place == 0:
             self.reference.forget()
         super().emptied(tree)
@@ -131,14 +134,28 @@ def test_seeds_of_two_tiers(watched: Callable[..., type], writing: str) -> None:
         run_seed(machine, seed, 4)
 
 
-def test_sites_that_stay_behind_are_noticed(watched: Callable[..., type]) -> None:
-    """A copy of which the policy hears nothing."""
+class Deaf(Watched):
+    """Hears nothing of a copy."""
 
-    class Deaf(Watched):
-        def copied(self, tree: RadixTree, node: Node, source: Node) -> None:
-            self.reference.copied(tree, node, source)
+    def copied(self, tree: RadixTree, node: Node, source: Node) -> None:
+        self.reference.copied(tree, node, source)
 
-    machine = tiered(watched(Deaf), "write_through")
+
+class Doubling(Watched):
+    """Takes what has a copy for as dear as what has none."""
+
+    def copied(self, tree: RadixTree, node: Node, source: Node) -> None:
+        super().copied(tree, node, source)
+        unit = self.units.get(node)
+        if unit is not None:
+            unit.part()
+
+
+@pytest.mark.parametrize("broken", [Deaf, Doubling])
+def test_what_is_wrong_about_copies_is_noticed(
+    watched: Callable[..., type], broken: type[Joint]
+) -> None:
+    machine = tiered(watched(broken), "write_through")
     with pytest.raises(AssertionError):
         all(run_seed(machine, seed, 4) for seed in range(10))
 

@@ -19,7 +19,7 @@ from cachepawl.policy.joint.ranks import NO_RANK, Queue, rank_of
 from cachepawl.policy.joint.reasons import why
 from cachepawl.policy.joint.requests import Requests
 from cachepawl.policy.joint.sites import STRIDE, Site
-from cachepawl.policy.joint.units import Bytes, Unit, above, frees_kv, is_unit, saving
+from cachepawl.policy.joint.units import Bytes, Unit, above, frees_kv, is_unit, pair, saving
 from cachepawl.policy.lru import LRU
 from cachepawl.tree import Node, RadixTree
 from cachepawl.types import Key
@@ -80,6 +80,7 @@ class Joint(EvictionPolicy):
     def emptied(self, tree: RadixTree) -> None:
         """The tier that requests run on forgets what they taught as well."""
         for unit in self.units.values():
+            unit.part()
             for site in unit.sites:
                 site.carriers[self.place] = None
         self._fresh()
@@ -121,7 +122,10 @@ class Joint(EvictionPolicy):
             self._claim(unit, site)
 
     def copied(self, tree: RadixTree, node: Node, source: Node) -> None:
-        """The unit serves what its source would: sites are where the bytes are."""
+        """The unit serves what its source would: sites are where the bytes are.
+
+        What a device has and its host too is lost at the price of a load.
+        """
         if self._beside is not None:
             self._settle(tree)
         if not is_unit(tree, node):
@@ -130,8 +134,15 @@ class Joint(EvictionPolicy):
         for tier in self.requests.tiers:
             assert isinstance(tier, Joint)
             there = tier.units.get(source)
-            for site in list(there.sites) if there is not None else ():
+            if there is None:
+                continue
+            for site in list(there.sites):
                 self._take(site, unit, node.end)
+            if tier.place < self.place:
+                pair(there, unit)
+                tier.score(there)
+            else:
+                pair(unit, there)
         self._look(tree, unit)
 
     def ended(self, tree: RadixTree, row: int) -> None:
@@ -160,6 +171,7 @@ class Joint(EvictionPolicy):
             self.score(unit)
             return
         self._dequeue(unit)
+        unit.part()
         del self.units[node]
         if victim.kind == "kv":
             self._beside = _survivor(tree, node)

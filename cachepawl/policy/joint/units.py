@@ -24,13 +24,21 @@ class Bytes(NamedTuple):
     """One state; 0 in a model without any."""
 
 
+WITH_COPY = 1 / 16
+"""What is lost with a unit of which the host has a copy, as a share: a load, not a prefill."""
+
+
 class Unit:
     """One of them, and the sites whose next use it would serve."""
 
-    __slots__ = ("leaf", "node", "rank", "saving", "sites")
+    __slots__ = ("copy", "leaf", "node", "origin", "rank", "saving", "sites")
 
     def __init__(self, node: Node) -> None:
         self.node = node
+        self.copy: Unit | None = None
+        """The same in the tier below, where that has all of it."""
+        self.origin: Unit | None = None
+        """The same in the tier above, of which this is the copy."""
         self.sites: list[Site] = []
         self.saving = 0.0
         """Tokens that a use saves for each byte that is held, as seen last."""
@@ -47,7 +55,25 @@ class Unit:
             table = site.table
             assert table is not None
             uses += table.index[site.level]
-        return uses * self.saving
+        lost = uses * self.saving
+        return lost if self.copy is None else lost * WITH_COPY
+
+    def part(self) -> None:
+        """It leaves its tier, and is nobody's copy and has none any more."""
+        if self.copy is not None:
+            self.copy.origin = None
+        if self.origin is not None:
+            self.origin.copy = None
+        self.copy = self.origin = None
+
+
+def pair(above: Unit, below: Unit) -> None:
+    """The one has a copy in the other: a unit of the device in one of the host."""
+    if above.copy is not None:
+        above.copy.origin = None
+    if below.origin is not None:
+        below.origin.copy = None
+    above.copy, below.origin = below, above
 
 
 def is_unit(tree: RadixTree, node: Node) -> bool:
