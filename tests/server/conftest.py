@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from cells import ARENA_GB, CELLS, LIMITS, LONG_RUN, Cell
 from harness import Client, Server, running
+from observed import Observed, observing
 
 LOUD = ["--cachepawl-check-level", "2", "--cachepawl-poison-freed"]
 """Every invariant at every step; every freed frame full of NaN."""
@@ -47,6 +48,13 @@ def server(cell: Cell, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ser
     with running(
         cell.family, cell.page, folder, limits=LIMITS, more=[*LOUD, *ARENA, *EAGER]
     ) as live:
+        yield live
+
+
+@pytest.fixture(scope="session")
+def observed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Observed]:
+    """The one server of all tests in the group "observed"."""
+    with observing(tmp_path_factory.mktemp("observed")) as live:
         yield live
 
 

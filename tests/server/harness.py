@@ -77,6 +77,8 @@ class Client:
 
     def __init__(self, port: int) -> None:
         self.base = f"http://127.0.0.1:{port}"
+        self.key: str | None = None
+        """The server's admin key, if it has one."""
 
     def generate(self, ids: Sequence[int], new: int = 8, **more: Any) -> Answer:
         """Greedy decoding of `new` tokens."""
@@ -125,8 +127,9 @@ class Client:
 
     def flush(self) -> None:
         """Empty the cache; SGLang answers 400 while it is busy."""
+        headers = {} if self.key is None else {"Authorization": f"Bearer {self.key}"}
         for _ in range(400):
-            if requests.post(f"{self.base}/flush_cache", timeout=60).ok:
+            if requests.post(f"{self.base}/flush_cache", headers=headers, timeout=60).ok:
                 return
             time.sleep(0.05)
         raise AssertionError("the server never became idle enough to flush")

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 import zmq
-from cells import ARENA_GB, LIMITS, Cell
-from harness import free_port, running, tokens
-
-CELL = Cell("nemotron_h", 16)
+from harness import tokens
+from observed import CELL, Observed
 
 
 class Router:
@@ -65,33 +61,36 @@ class Router:
         return usable
 
 
-@pytest.mark.xdist_group("events")
-def test_a_router_foretells_hits(tmp_path: Path) -> None:
-    port = free_port()
-    config = json.dumps({"publisher": "zmq", "endpoint": f"tcp://*:{port}", "topic": "kv-events"})
-    more = ["--kv-events-config", config, "--cachepawl-device-gb", ARENA_GB,
-            "--cachepawl-check-level", "2"]  # fmt: skip
-    with running(CELL.family, CELL.page, tmp_path, limits=LIMITS, more=more) as live:
-        router = Router(port)
-        client = live.client
-        client.generate(tokens(99, 40))  # SGLang publishes with the next batch; be connected first
-        prompts = [tokens(5, 100) + tokens(10 + i, 120) for i in range(3)]
-        hits = []
-        for prompt in [*prompts, *prompts, prompts[0] + tokens(6, 60)]:
-            router.listen()
-            foretold = router.foretell(prompt)
-            answer = client.generate(prompt)
-            assert answer.cached == foretold
-            hits.append(foretold)
-        assert hits[:2] == [0, 0]  # the second finds KV without a state, and its router knows
-        assert hits[2] == CELL.forks(100, 220)[3]
-        assert min(hits[3:]) == CELL.repeat(220)
-        for i in range(30):  # more than the arena holds
-            client.generate(tokens(300 + i, 700))
+@pytest.mark.xdist_group("observed")
+def test_a_router_foretells_hits(observed: Observed) -> None:
+    client = observed.server.client
+    client.flush()
+    router = Router(observed.events)
+    client.generate(tokens(97, 40))  # while it connects; what it has missed is cleared:
+    client.flush()
+    client.generate(tokens(99, 40))  # SGLang publishes with the next batch
+    router.listen()
+    assert "AllBlocksCleared" in router.types
+    router.types.clear()
+
+    prompts = [tokens(5, 100) + tokens(10 + i, 120) for i in range(3)]
+    hits = []
+    for prompt in [*prompts, *prompts, prompts[0] + tokens(6, 60)]:
         router.listen()
-        assert "BlockRemoved" in router.types
-        client.flush()
-        client.generate(tokens(98, 40))
-        router.listen()
-        assert "AllBlocksCleared" in router.types
-        assert router.foretell(prompts[0]) == 0
+        foretold = router.foretell(prompt)
+        answer = client.generate(prompt)
+        assert answer.cached == foretold
+        hits.append(foretold)
+    assert hits[:2] == [0, 0]  # the second finds KV without a state, and its router knows
+    assert hits[2] == CELL.forks(100, 220)[3]
+    assert min(hits[3:]) == CELL.repeat(220)
+    for i in range(30):  # more than the arena holds
+        client.generate(tokens(300 + i, 700))
+    router.listen()
+    assert "BlockRemoved" in router.types
+    assert "AllBlocksCleared" not in router.types
+    client.flush()
+    client.generate(tokens(98, 40))
+    router.listen()
+    assert "AllBlocksCleared" in router.types
+    assert router.foretell(prompts[0]) == 0

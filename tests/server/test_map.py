@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 import requests
-from cells import ARENA_GB, LIMITS, Cell
-from harness import Client, Server, running, tokens
+from cells import Cell
+from harness import Client, Server, tokens
+from observed import KEY, Observed
 
 from cachepawl.cli.main import main
 
 PATH = "/cachepawl/map"
-KEY = "only-for-the-operator"
 
 
 def ask(server: Server, key: str | None = KEY, **limits: int) -> requests.Response:
@@ -34,17 +33,14 @@ def test_without_the_flag_there_is_no_map(client: Client, cell: Cell) -> None:
     assert "cachepawl_map" not in client.state()
 
 
-@pytest.fixture(scope="module")
-def mapped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server that serves maps, to the bearer of its admin key."""
-    more = ["--cachepawl-map", "--cachepawl-check-level", "2", "--cachepawl-device-gb", ARENA_GB]
-    folder = tmp_path_factory.mktemp("map")
-    keys = ["--admin-api-key", KEY]
-    with running("nemotron_h", 16, folder, limits=LIMITS, more=[*more, *keys]) as live:
-        yield live
+@pytest.fixture
+def mapped(observed: Observed) -> Server:
+    """A server that serves maps, to the bearer of its admin key; its cache is empty."""
+    observed.server.client.flush()
+    return observed.server
 
 
-@pytest.mark.xdist_group("map")
+@pytest.mark.xdist_group("observed")
 def test_a_map_says_what_the_counters_say(mapped: Server) -> None:
     stem = tokens(1, 200)
     mapped.client.generate_many([(stem + tokens(i, 30 * i), 8) for i in range(6)], 3)
@@ -66,7 +62,7 @@ def test_a_map_says_what_the_counters_say(mapped: Server) -> None:
     assert len(drawn["cells"]["bytes"]) <= 10
 
 
-@pytest.mark.xdist_group("map")
+@pytest.mark.xdist_group("observed")
 def test_the_command_draws_it(mapped: Server, capsys: pytest.CaptureFixture[str]) -> None:
     command = ["map", "--url", mapped.client.base, "--format", "json", "--nodes", "3"]
     assert main(command) == 2
@@ -79,7 +75,7 @@ def test_the_command_draws_it(mapped: Server, capsys: pytest.CaptureFixture[str]
     assert json.loads(capsys.readouterr().out) == drawn
 
 
-@pytest.mark.xdist_group("map")
+@pytest.mark.xdist_group("observed")
 def test_a_map_of_running_requests(mapped: Server) -> None:
     """Taken while answers are written: what requests hold is on it, and all adds up."""
     with ThreadPoolExecutor(1) as pool:
@@ -99,7 +95,7 @@ def test_a_map_of_running_requests(mapped: Server) -> None:
         assert sum(drawn["bytes"].values()) == geometry["frames"] * geometry["frame_bytes"]
 
 
-@pytest.mark.xdist_group("map")
+@pytest.mark.xdist_group("observed")
 def test_who_may_ask_and_for_what(mapped: Server) -> None:
     assert ask(mapped, key=None).status_code == 401
     assert ask(mapped, key="guessed").status_code == 401
@@ -108,7 +104,7 @@ def test_who_may_ask_and_for_what(mapped: Server) -> None:
     assert ask(mapped).ok
 
 
-@pytest.mark.xdist_group("map")
+@pytest.mark.xdist_group("observed")
 def test_often_asked_seldom_drawn(mapped: Server) -> None:
     url, headers = mapped.client.base + PATH, {"Authorization": f"Bearer {KEY}"}
     codes = [requests.get(url, headers=headers, timeout=60) for _ in range(50)]
