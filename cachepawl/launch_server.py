@@ -1,11 +1,14 @@
 """`python -m cachepawl.launch_server`: SGLang's server with cachepawl in it.
 
-A thin door; the launcher itself is `cachepawl_launch.cli`.
+A thin door; the launcher itself is `cachepawl_launch.cli`.  Every process that the server spawns
+runs this file as well, before it imports SGLang.
 """
 
 from __future__ import annotations
 
 import sys
+
+from cachepawl import collector
 
 
 def main() -> int:
@@ -24,5 +27,7 @@ def main() -> int:
     return run(sys.argv[1:])
 
 
+if __name__ in ("__main__", "__mp_main__"):
+    collector.rest()  # until `cachepawl_launch.plugin` is loaded
 if __name__ == "__main__":
     sys.exit(main())

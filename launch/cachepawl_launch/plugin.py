@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import sys
 
+from cachepawl import collector
 from cachepawl.config import ENVIRONMENT, options_from_environment
 from cachepawl.errors import CachepawlError
 from cachepawl_launch.cpu.platform_name import selected
@@ -26,6 +27,7 @@ def register() -> None:
             hooks.register()
         if os.environ.get(ENVIRONMENT):
             _register_cachepawl()
+        collector.resume()  # SGLang is imported by now
     except Exception as error:
         expected = isinstance(error, CachepawlError)
         print(f"cachepawl: {error if expected else repr(error)}", file=sys.stderr, flush=True)

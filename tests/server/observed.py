@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from cells import ARENA_GB, LIMITS, Cell
 from harness import Server, free_port, running
 
 CELL = Cell("nemotron_h", 16)
+WATCH = Path(__file__).parent / "watch"
 KEY = "only-for-the-operator"
 """The admin key, which maps and flushes ask for."""
 SALT = "pepper"
@@ -26,6 +28,8 @@ class Observed:
     events: int
     """Port of its KV events."""
     trace: Path
+    collector: Path
+    """Where every process writes what its garbage collector is told (`watch/sitecustomize.py`)."""
 
 
 @contextmanager
@@ -40,6 +44,10 @@ def observing(folder: Path) -> Iterator[Observed]:
         *("--cachepawl-trace", str(trace)),
         *("--cachepawl-trace-salt", SALT, "--cachepawl-trace-mb", "0.004"),
     ]
-    with running(CELL.family, CELL.page, folder, limits=LIMITS, more=more) as live:
+    collector = folder / "collector"
+    collector.mkdir()
+    path = os.pathsep.join([str(WATCH), os.environ.get("PYTHONPATH", "")])
+    env = {"CACHEPAWL_COLLECTOR": str(collector), "PYTHONPATH": path}
+    with running(CELL.family, CELL.page, folder, limits=LIMITS, more=more, env=env) as live:
         live.client.key = KEY
-        yield Observed(live, events, trace)
+        yield Observed(live, events, trace, collector)

@@ -2,12 +2,18 @@
 
 Writes to the file CACHEPAWL_READS, once each, which functions of ours ask a tensor for its values
 and how.  The CPU platform's kernels stand for a GPU's and are not ours in that sense.
+
+Writes to the folder CACHEPAWL_COLLECTOR, in a file named by the process, the garbage collector's
+thresholds and whether anything is frozen, whenever they have changed.
 """
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
+import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -37,6 +43,21 @@ def watch(owner: Any, name: str, path: str, seen: set[str]) -> None:
 
     setattr(owner, name, watched)
 
+
+def watch_collector(folder: str) -> None:
+    seen = ""
+    while True:
+        now = f"{gc.get_threshold()} {gc.get_freeze_count() > 0}"
+        if now != seen:
+            with open(f"{folder}/{os.getpid()}", "a") as out:
+                out.write(now + "\n")
+            seen = now
+        time.sleep(0.2)
+
+
+if os.environ.get("CACHEPAWL_COLLECTOR"):
+    looking = os.environ["CACHEPAWL_COLLECTOR"]
+    threading.Thread(target=watch_collector, args=(looking,), daemon=True).start()
 
 if os.environ.get("CACHEPAWL_READS"):
     import torch
