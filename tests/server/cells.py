@@ -87,5 +87,5 @@ CELLS = [
     if not (family == "lfm2" and page == 16)
 ]
 """SGLang serves LFM2 at page 1 only."""
-LONG_RUN = [Cell("qwen3_5", 1), Cell("falcon_h1", 16), Cell("qwen3", 1)]
+LONG_RUN = [Cell("nemotron_h", 1), Cell("qwen3_5", 1), Cell("falcon_h1", 16), Cell("qwen3", 1)]
 """Served in `make stress` only: their family and their page size are among the others."""
