@@ -10,6 +10,9 @@ import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
 
+from cachepawl import collector
+
+collector.rest()  # while tests are collected, some of which import SGLang
 Machine = type[RuleBasedStateMachine]
 
 COMMON = settings(
@@ -35,6 +38,11 @@ MUTANT = settings(
 
 Hypothesis draws constants from whatever modules are loaded, so which run is the first to notice
 depends on the tests beside it.  Only a mutant that nobody notices costs them all."""
+
+
+def pytest_collection_finish() -> None:
+    """A collection of garbage in a test need not look at what all modules have made."""
+    collector.resume()
 
 
 @pytest.fixture(autouse=True)
