@@ -165,6 +165,16 @@ class Client:
         raise AssertionError(f"requests still hold rows: {stats}")
 
 
+@dataclass(frozen=True)
+class End:
+    """How a server ended that was asked to."""
+
+    code: int
+    seconds: float
+    left: list[str]
+    """Its processes that were still there afterwards."""
+
+
 class Server:
     """A running server process; `log` is all it has printed."""
 
@@ -173,6 +183,7 @@ class Server:
         self.port = port
         self.log_path = log_path
         self.client = Client(port)
+        self.asked_to_end = False
 
     @property
     def log(self) -> str:
@@ -195,18 +206,43 @@ class Server:
             time.sleep(0.25)
         raise AssertionError(f"not ready after {START_SECONDS} s:\n{self.log[-6000:]}")
 
+    def family(self) -> list[psutil.Process]:
+        """All processes below the server's own."""
+        try:
+            return psutil.Process(self.process.pid).children(recursive=True)
+        except psutil.NoSuchProcess:
+            return []
+
+    def end(self, seconds: float) -> End:
+        """Ask it to end, as a user would; AssertionError if it has not within `seconds`."""
+        family, begun = self.family(), time.monotonic()
+        self.asked_to_end = True
+        self.process.terminate()
+        try:
+            code = self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"goes on after {seconds} s:\n{self.log[-6000:]}") from None
+        took = time.monotonic() - begun
+        _, alive = psutil.wait_procs(family, timeout=1)
+        return End(code, took, [left for process in alive if (left := _seen(process))])
+
     def stop(self) -> None:
         """End the process and all of its children; returns when they are gone."""
-        try:
-            family = psutil.Process(self.process.pid).children(recursive=True)
-        except psutil.NoSuchProcess:
-            family = []
+        family = self.family()
         self.process.terminate()
         _, left = psutil.wait_procs(family, timeout=10)
         for process in left:
             process.kill()
         self.process.kill()
         self.process.wait()
+
+
+def _seen(process: psutil.Process) -> str | None:
+    """What a process is, unless it has ended and only its parent has not asked yet."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        if process.status() != psutil.STATUS_ZOMBIE:
+            return " ".join([process.name(), *process.cmdline()])
+    return None
 
 
 def free_port() -> int:
@@ -277,7 +313,7 @@ def launched(words: list[str], port: int, log: Path, env: dict[str, str]) -> Ite
     try:
         server.wait_ready()
         yield server
-        assert server.alive, f"the server died:\n{server.log[-6000:]}"
+        assert server.asked_to_end or server.alive, f"the server died:\n{server.log[-6000:]}"
     finally:
         server.stop()
 

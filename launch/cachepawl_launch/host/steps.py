@@ -11,7 +11,7 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-from cachepawl.offload.tickets import LOAD
+from cachepawl.offload.tickets import LOAD, WRITE
 from cachepawl.offload.tier import HostTier
 from cachepawl_launch.adapter import CachepawlPrefixCache
 from cachepawl_launch.boarding import Boarding
@@ -203,8 +203,14 @@ class HostSteps:
 
     def close(self) -> None:
         """The process ends: wait for all copies and unlock the memory."""
+        writes, loads = (len(self.tier.tickets.under_way[way]) for way in (WRITE, LOAD))
         self.tier.drain()
         self.parts.close()
+        logger.info(
+            "cachepawl: the host tier is closed; at the end %d writes and %d loads were under way",
+            writes,
+            loads,
+        )
 
     def stats(self) -> dict[str, int]:
         """Sizes and totals; all names begin with `host_`."""
