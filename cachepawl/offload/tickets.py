@@ -17,14 +17,26 @@ WRITE, LOAD = Direction.WRITE_BACK, Direction.LOAD_BACK
 
 
 class Ready(NamedTuple):
-    """How many of the oldest transfers each way have ended, and whether none has failed.
+    """How many of the oldest transfers each way have ended, up to the first that failed.
 
-    Ranks agree by the least of each: element by element.
+    That one is the last that is counted, and `sound` leaves it out.  So ranks agree by the least
+    of each, element by element: on one that failed only where it is the last of all of them.
     """
 
-    writes: int
-    loads: int
-    healthy: bool
+    writes: int = 0
+    loads: int = 0
+    sound_writes: int = 0
+    sound_loads: int = 0
+
+    @classmethod
+    def sound(cls, writes: int = 0, loads: int = 0) -> Ready:
+        """So many, and none has failed."""
+        return cls(writes, loads, writes, loads)
+
+    @property
+    def healthy(self) -> bool:
+        """Whether none of them has failed."""
+        return self.writes == self.sound_writes and self.loads == self.sound_loads
 
 
 class Source(NamedTuple):
@@ -113,16 +125,22 @@ class Tickets:
         ticket.ended, ticket.error = True, error
 
     def ready(self) -> Ready:
-        """What can be finished now: an older one that is still under way holds back the rest."""
-        counts, healthy = {}, True
-        for direction, tickets in self.under_way.items():
-            counts[direction] = 0
-            for ticket in tickets:
-                if not ticket.ended:
-                    break
-                counts[direction] += 1
-                healthy = healthy and ticket.error is None
-        return Ready(counts[WRITE], counts[LOAD], healthy)
+        """What can be finished now: an older one that is still under way holds back the rest.
+
+        So does one that failed, until it is finished.
+        """
+        (writes, sound_writes), (loads, sound_loads) = self._ready(WRITE), self._ready(LOAD)
+        return Ready(writes, loads, sound_writes, sound_loads)
+
+    def _ready(self, direction: Direction) -> tuple[int, int]:
+        count = 0
+        for ticket in self.under_way[direction]:
+            if not ticket.ended:
+                break
+            count += 1
+            if ticket.error is not None:
+                return count, count - 1
+        return count, count
 
     def take(self, direction: Direction, count: int) -> list[Ticket]:
         """The oldest ones, all ended; the caller finishes them.  ArgumentError if they have not."""
@@ -136,6 +154,10 @@ class Tickets:
         taken = [queue.popleft() for _ in range(count)]
         self.nbytes[direction] -= sum(ticket.nbytes for ticket in taken)
         return taken
+
+    def take_all(self, direction: Direction) -> list[Ticket]:
+        """All of them, behind `Transfers.wait`."""
+        return self.take(direction, len(self.under_way[direction]))
 
     def __len__(self) -> int:
         return sum(map(len, self.under_way.values()))

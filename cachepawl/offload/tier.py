@@ -24,7 +24,7 @@ from cachepawl.offload.load_backs import Load, LoadBacks, Ride
 from cachepawl.offload.matching import TierMatch, add_host, alone
 from cachepawl.offload.options import TierCounters, TierOptions
 from cachepawl.offload.retracted import Retracted
-from cachepawl.offload.tickets import LOAD, WRITE, Ready, Tickets
+from cachepawl.offload.tickets import LOAD, WRITE, Ready, Ticket, Tickets
 from cachepawl.offload.transfers import Transfers
 from cachepawl.offload.write_backs import WriteBacks
 from cachepawl.offload.writing.base import WritePolicy
@@ -217,6 +217,9 @@ class HostTier:
 
         `agreed`: on how many of the oldest tickets the ranks agree; default: what has ended
         here.  Returns what was ended.  ArgumentError for more than has ended here.
+
+        The first that failed puts the host out of use.  Loads under way then still end as they
+        end, for requests wait for them and run on them.
         """
         done = self.ready() if agreed is None else agreed
         self.end_loads(done)
@@ -234,29 +237,29 @@ class HostTier:
 
         For who has to know what came of a load before the next poll.
         """
-        if not agreed.healthy:
-            self._fail()
-        for ticket in self.tickets.take(LOAD, agreed.loads):
-            self.loads.finish(ticket, self.failure)
+        for n, ticket in enumerate(self.tickets.take(LOAD, agreed.loads)):
+            self.loads.finish(ticket, self._error(ticket) if n >= agreed.sound_loads else None)
 
     def end_writes(self, agreed: Ready) -> None:
-        """As `end_loads`, of write-backs: it gives memory back."""
-        if not agreed.healthy:
-            self._fail()
-        for ticket in self.tickets.take(WRITE, agreed.writes):
-            self.writes.finish(ticket, self.failure)
+        """As `end_loads`, of write-backs: it gives memory back.
+
+        Once the host is out of use they are dropped: nobody will look at the copies.
+        """
+        for n, ticket in enumerate(self.tickets.take(WRITE, agreed.writes)):
+            error = self._error(ticket) if n >= agreed.sound_writes else None
+            self.writes.finish(ticket, error or self.failure)
         if self.failure is None:
             self.retracted.keep_what_is_there()
 
-    def _fail(self) -> None:
-        """A transfer failed: from now on there is only the device."""
-        if self.failure is not None:
-            return
-        errors = [ticket.error for ticket in self.tickets if ticket.error is not None]
-        self.failure = errors[0] if errors else "a transfer of another rank failed"
-        self.writes.clear()
-        self.retracted.drop_all()
-        self.on_failure(self.failure)
+    def _error(self, ticket: Ticket) -> str:
+        """Why this one failed, here or on another rank; from now on there is only the device."""
+        error = ticket.error or "a transfer of another rank failed"
+        if self.failure is None:
+            self.failure = error
+            self.writes.clear()
+            self.retracted.drop_all()
+            self.on_failure(error)
+        return error
 
     # -- the whole ----------------------------------------------------------------------
 
@@ -280,11 +283,9 @@ class HostTier:
         """
         self.tickets.transfers.wait()
         self.tickets.collect()
-        done = self.tickets.ready()
-        assert done.writes + done.loads == len(self.tickets), "transfers go on after `wait`"
-        for ticket in self.tickets.take(LOAD, done.loads):
+        for ticket in self.tickets.take_all(LOAD):
             self.loads.finish(ticket, DROPPED)
-        for ticket in self.tickets.take(WRITE, done.writes):
+        for ticket in self.tickets.take_all(WRITE):
             self.writes.finish(ticket, DROPPED)
         self.writes.clear()
         self.loads.drop_all()

@@ -111,26 +111,35 @@ class RecordingTier(HostTier):
     # -- a step, and the whole ------------------------------------------------------------
 
     def poll(self, agreed: Ready | None = None) -> Ready:
-        """Recorded where it did something: a server that waits polls all the time."""
+        """Recorded where it did something: a server that waits polls all the time.
+
+        Where a transfer has failed each direction has a line, so that the line says which.
+        """
+        done = self.ready() if agreed is None else agreed
+        if not done.healthy:
+            self.end_loads(done)
+            self.end_writes(done)
+            self.poll(Ready())
+            return done
         before = self._marks()
-        done = self._plain_tier.poll(agreed)
-        if any((done.writes, done.loads, not done.healthy)) or self._marks() != before:
-            why = "" if done.healthy else (self.failure or "")[:MOST_TEXT]
-            self._put(("host_poll", monotonic(), *done, why, tier_sizes_of(self)))
+        self._plain_tier.poll(done)
+        if done.writes or done.loads or self._marks() != before:
+            what = (done.writes, done.loads, True, "")
+            self._put(("host_poll", monotonic(), *what, tier_sizes_of(self)))
         return done
 
     def end_loads(self, agreed: Ready) -> None:
         self._plain_tier.end_loads(agreed)
-        self._ended("host_end_loads", agreed.loads, agreed)
+        self._ended("host_end_loads", agreed.loads, agreed.sound_loads)
 
     def end_writes(self, agreed: Ready) -> None:
         self._plain_tier.end_writes(agreed)
-        self._ended("host_end_writes", agreed.writes, agreed)
+        self._ended("host_end_writes", agreed.writes, agreed.sound_writes)
 
-    def _ended(self, verb: str, count: int, agreed: Ready) -> None:
-        if count or not agreed.healthy:
-            why = "" if agreed.healthy else (self.failure or "")[:MOST_TEXT]
-            self._put((verb, monotonic(), count, agreed.healthy, why, tier_sizes_of(self)))
+    def _ended(self, verb: str, count: int, sound: int) -> None:
+        if count:
+            why = "" if count == sound else (self.failure or "")[:MOST_TEXT]
+            self._put((verb, monotonic(), count, count == sound, why, tier_sizes_of(self)))
 
     def _marks(self) -> tuple[object, ...]:
         """What any step of a poll would change; a few numbers."""

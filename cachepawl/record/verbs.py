@@ -100,7 +100,8 @@ TIER_CALLS = {
     # `recording_tier.TIER_SIZES`
     "host_end_loads": Verb((_INT, _FLAG, Kind.TEXT), (Kind.INTS,)),
     "host_end_writes": Verb((_INT, _FLAG, Kind.TEXT), (Kind.INTS,)),
-    # how many ended, and the rest as in `host_poll`
+    # how many ended, whether the last of them is well as the others are, and the rest as in
+    # `host_poll`; a poll in which one has failed is written as these two and a `host_poll`
     "host_reset": Verb((_INT, _INT, Kind.TEXT)),
     # the latest serials on the device and on the host; why the host is out of use, if it is
     "host_drain": Verb((), (Kind.INTS,)),

@@ -27,7 +27,7 @@ from cachepawl.offload.load_backs import Load
 from cachepawl.offload.matching import TierMatch
 from cachepawl.offload.options import TierOptions
 from cachepawl.offload.tickets import WRITE, Ready
-from cachepawl.offload.tier import HostTier
+from cachepawl.offload.tier import DROPPED, HostTier
 from cachepawl.offload.writing import WRITE_POLICIES
 from cachepawl.tree import Node
 from cachepawl.types import Key
@@ -103,6 +103,8 @@ def tiered(base: type, writing: str, tier_type: type[HostTier] = HostTier) -> ty
             self.stopped: dict[str, Any] = {}
             self.names = 0
             self.riding: dict[int, str] = {}
+            self.ticket_of: dict[str, int] = {}
+            """Of those that ride."""
             self.rode = 0
             self.patient = dice.choice([True, True, False])
             return cache
@@ -163,15 +165,14 @@ def tiered(base: type, writing: str, tier_type: type[HostTier] = HostTier) -> ty
                         moving.end(at)
             ready = self.tier.ready()
             with self.refused(ArgumentError):
-                self.tier.poll(Ready(0, ready.loads + 1, True))
+                self.tier.poll(Ready.sound(loads=ready.loads + 1))
             fewer = which // 64 % 3
-            agreed = Ready(max(0, ready.writes - fewer), max(0, ready.loads - fewer // 2), True)
-            agreed = agreed if ready.healthy else ready
+            agreed = less(ready, max(0, ready.writes - fewer), max(0, ready.loads - fewer // 2))
             if which // 200 % 3 == 0:  # who has to know of a load before the next poll
                 self.tier.end_loads(agreed)
                 self.end_rides()
                 self.both_are_well()
-                agreed = agreed._replace(loads=0)
+                agreed = agreed._replace(loads=0, sound_loads=0)
             self.tier.poll(agreed)
             self.end_rides()
 
@@ -179,6 +180,8 @@ def tiered(base: type, writing: str, tier_type: type[HostTier] = HostTier) -> ty
             """Those whose load has come go on like any other; the rest end."""
             for name, row, error, replaced in self.tier.rides_ended():
                 request = self.running[row]
+                ticket = self.ticket_of.pop(name)
+                assert error in (None, DROPPED) or f"ticket {ticket} " in error, "not its own"
                 assert self.riding.pop(row) == name
                 node = self.tier.loads.holds[name].node
                 request.receipt = self.cache.lock_path(node)
@@ -223,6 +226,7 @@ def tiered(base: type, writing: str, tier_type: type[HostTier] = HostTier) -> ty
             request.shared = self.cache.refs.rows[row].shared * self.page
             self.running[row] = request
             self.riding[row] = name
+            self.ticket_of[name] = ticket.number
             self.rode += 1
             self.memory.rows[row] = list(self.cache.refs.pages(row, 0, 10**6))
             for mine in slots:
@@ -252,7 +256,8 @@ def tiered(base: type, writing: str, tier_type: type[HostTier] = HostTier) -> ty
             if which % 2:
                 self.moving.refuses = 1
             else:
-                self.moving.end(which // 4 % len(self.moving.under_way), "broken")
+                at = which // 4 % len(self.moving.under_way)
+                self.moving.end(at, f"ticket {self.moving.under_way[at].ticket} is broken")
 
         def matched_in_both(self, text: Any) -> TierMatch:
             """The longest prefix of either tier, and its contents are those of this text."""
@@ -438,6 +443,12 @@ def tiered(base: type, writing: str, tier_type: type[HostTier] = HostTier) -> ty
             assert host.frames.free_frames == host.geometry.usable_frames
 
     return Tiered
+
+
+def less(ready: Ready, writes: int, loads: int) -> Ready:
+    """What ranks agree on that have ended no more than so many."""
+    sound = min(writes, ready.sound_writes), min(loads, ready.sound_loads)
+    return Ready(min(writes, ready.writes), min(loads, ready.loads), *sound)
 
 
 def run_seed(machine: type, seed: int, stretches: int) -> Any:

@@ -128,22 +128,23 @@ def test_acknowledged_in_the_order_of_their_start() -> None:
         rig.run(text)
     rig.tier.poll()
     rig.moving.end(2)
-    assert rig.tier.ready() == Ready(0, 0, True)
+    assert rig.tier.ready() == Ready()
     rig.moving.end(0)
-    assert rig.tier.ready() == Ready(1, 0, True)
+    assert rig.tier.ready() == Ready.sound(1)
     rig.moving.end(0)
-    assert rig.tier.ready() == Ready(3, 0, True)
+    assert rig.tier.ready() == Ready.sound(3)
     with pytest.raises(ArgumentError, match="4 WRITE_BACK tickets agreed upon, 3 have ended"):
-        rig.tier.poll(Ready(4, 0, True))
-    rig.tier.poll(Ready(2, 0, True))
+        rig.tier.poll(Ready.sound(4))
+    rig.tier.poll(Ready.sound(2))
     assert [rig.on_host(text) for text in OTHERS] == [PAGE, PAGE, 0, 0]
     rig.check()
 
 
 @settings(max_examples=15)
-@given(st.integers(0, 2**32), st.sampled_from(list(WRITE_POLICIES)))
-def test_ranks_decide_alike(seed: int, writing: str) -> None:
-    """Transfers end when they please; what is decided follows from what was agreed upon."""
+@given(st.integers(0, 2**32), st.sampled_from(list(WRITE_POLICIES)), st.sampled_from([0, 0.05]))
+def test_ranks_decide_alike(seed: int, writing: str, breaks: float) -> None:
+    """Transfers end when they please, and fail on one rank alone; what is decided follows from
+    what was agreed upon."""
     sizes = {"frames": 12, "host_frames": 8, "free_frames": 6, "headroom_frames": 4}
     ranks = [Rig(writing=writing, **sizes) for _ in range(2)]
     dice = Random(seed)
@@ -153,7 +154,8 @@ def test_ranks_decide_alike(seed: int, writing: str) -> None:
         for number, rig in enumerate(ranks):
             own = Random(f"{seed} {step} {number}")
             while rig.moving.under_way and own.random() < 0.6:
-                rig.moving.end(own.randrange(len(rig.moving.under_way)))
+                error = "broken" if own.random() < breaks else None
+                rig.moving.end(own.randrange(len(rig.moving.under_way)), error)
         said = [rig.tier.ready() for rig in ranks]
         agreed = Ready(*(min(column) for column in zip(*said, strict=True)))
         for rig in ranks:
@@ -179,7 +181,8 @@ def test_failure_leaves_the_device() -> None:
     rig.tier.poll()
     rig.load("r", C + "x")
     rig.moving.end(0, "cudaErrorIllegalAddress")
-    assert rig.tier.ready() == Ready(1, 0, False)
+    assert rig.tier.ready() == Ready(writes=1, sound_writes=0)
+    assert not rig.tier.ready().healthy
     rig.tier.poll()
     assert rig.failures == ["cudaErrorIllegalAddress"]
     assert rig.match(C + "x").usable_len == 0
@@ -194,6 +197,9 @@ def test_failure_leaves_the_device() -> None:
     assert rig.failures == ["cudaErrorIllegalAddress"]
     assert not rig.moving.under_way
     assert rig.tier.stats()["host_out_of_use"] == 1
+    rig.evict_device()
+    assert rig.on_device(C) == len(C)  # its load was well, and is held for who waited
+    rig.tier.settle("r")
     rig.evict_device()
     assert rig.cache.frames.free_frames == rig.cache.geometry.usable_frames
     assert rig.cache.frames.held_still() == {}
@@ -213,9 +219,17 @@ def test_what_cannot_be_submitted_is_a_failure_in_its_turn() -> None:
 
 
 def test_another_ranks_failure() -> None:
+    """The same transfer counts as failed here, and those before it do not."""
     rig = Rig()
-    rig.tier.poll(Ready(0, 0, False))
+    rig.run(OTHERS[0])
+    rig.run(OTHERS[1])
+    rig.tier.poll()
+    rig.moving.wait()
+    assert rig.tier.ready() == Ready.sound(2)
+    rig.tier.poll(Ready(writes=2, sound_writes=1))
     assert rig.failures == ["a transfer of another rank failed"]
+    assert rig.tier.counters.writes == rig.tier.counters.writes_failed == 1
+    rig.check()
 
 
 def test_host_full_of_what_is_kept_is_skipped_and_counted() -> None:
@@ -443,6 +457,43 @@ def test_a_ride_whose_load_fails_ends() -> None:
     rig.tier.settle("r")
     rig.check()
     assert rig.cache.frames.free_frames == rig.cache.geometry.usable_frames
+
+
+def test_a_failed_write_back_ends_no_ride() -> None:
+    """A failed transfer ends only what depended on it, in the same poll or in another."""
+    for both_at_once in (True, False):
+        rig = riding()
+        rig.run(OTHERS[0])
+        rig.tier.poll()
+        rig.moving.end(1, "broken")
+        if not both_at_once:
+            rig.tier.poll()
+            assert rig.failures == ["broken"]
+        rig.moving.end(0)
+        rig.tier.poll()
+        rig.check()
+        assert rig.failures == ["broken"]
+        assert rig.tier.rides_ended() == [("r", 77, None, False)]
+        assert rig.on_device(C) == len(C)
+        assert rig.tier.counters.loads_failed == 0
+
+
+def test_a_failed_load_ends_no_other() -> None:
+    """Those before it and those behind it end as they end; one that fails, in its turn."""
+    rig = stored(A, *OTHERS)
+    for name, text in zip("rstu", [A, *OTHERS], strict=False):
+        rig.load(name, text + "x")
+        rig.tier.ride(name, 70 + ord(name))
+    for error in (None, "first", None, "second"):
+        rig.moving.end(0, error)
+    for _ in range(2):
+        rig.tier.poll()
+        rig.check()
+    rides = [(request, error) for request, _, error, _ in rig.tier.rides_ended()]
+    assert rides == [("r", None), ("s", "first"), ("t", None), ("u", "second")]
+    assert rig.failures == ["first"]
+    found = [rig.on_device(text) > 0 for text in (A, *OTHERS[:3])]
+    assert found == [True, False, True, False]
 
 
 def test_who_gets_off_leaves_the_load_going_on() -> None:

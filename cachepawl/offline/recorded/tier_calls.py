@@ -142,24 +142,31 @@ class TierCalls(Calls):
         return (tuple(n for row, node in ended for n in (row, self._name(node))),)
 
     def host_poll(self, writes: int, loads: int, healthy: bool, why: str) -> tuple[tuple[int, ...]]:
-        return self._ended(Ready(writes, loads, healthy), why, self.tier.poll)
+        return self._ended(Ready.sound(writes, loads), healthy, why, self.tier.poll)
 
     def host_end_loads(self, loads: int, healthy: bool, why: str) -> tuple[tuple[int, ...]]:
-        return self._ended(Ready(0, loads, healthy), why, self.tier.end_loads)
+        return self._ended(Ready.sound(0, loads), healthy, why, self.tier.end_loads)
 
     def host_end_writes(self, writes: int, healthy: bool, why: str) -> tuple[tuple[int, ...]]:
-        return self._ended(Ready(writes, 0, healthy), why, self.tier.end_writes)
+        return self._ended(Ready.sound(writes, 0), healthy, why, self.tier.end_writes)
 
     def _ended(
-        self, agreed: Ready, why: str, end: Callable[[Ready], object]
+        self, all_of_them: Ready, healthy: bool, why: str, end: Callable[[Ready], object]
     ) -> tuple[tuple[int, ...]]:
-        error = None if agreed.healthy else why
-        self._moving.end(WRITE, agreed.writes, error)
-        self._moving.end(LOAD, agreed.loads, error)
+        """Where all is not well, the last has failed."""
+        writes, loads, _, _ = all_of_them
+        if healthy:
+            agreed = all_of_them
+        else:
+            agreed = Ready(writes, loads, max(0, writes - 1), max(0, loads - 1))
+        for direction, count, sound in (
+            (WRITE, writes, agreed.sound_writes),
+            (LOAD, loads, agreed.sound_loads),
+        ):
+            self._moving.end(direction, sound, None)
+            self._moving.end(direction, count - sound, why)
         self.tier.ready()
         end(agreed)
-        if error is not None:
-            self.tier.failure = error  # of a transfer of this rank or of another
         return (tier_sizes_of(self.tier),)
 
     def host_reset(self, serial: int, there: int, why: str) -> tuple[()]:

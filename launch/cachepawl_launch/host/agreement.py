@@ -20,9 +20,8 @@ def agreement(group: Any) -> Agree:
         return lambda mine: mine
 
     def agree(mine: Ready) -> Ready:
-        counts = torch.tensor([int(n) for n in mine], dtype=torch.int64)
+        counts = torch.tensor(mine, dtype=torch.int64)
         dist.all_reduce(counts, op=dist.ReduceOp.MIN, group=group)
-        writes, loads, healthy = counts.tolist()
-        return Ready(writes, loads, bool(healthy))
+        return Ready(*counts.tolist())
 
     return agree

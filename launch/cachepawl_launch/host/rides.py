@@ -67,7 +67,7 @@ class Rides:
         if self._riding and any(req.rid in self._riding for req in reqs):
             self._copies.wait_loads()
             self._end()
-            if any(req.rid in self._riding for req in reqs):  # told late
+            while any(req.rid in self._riding for req in reqs):  # told late, or behind a failure
                 self._tier.tickets.transfers.wait()
                 self._end()
 

@@ -68,7 +68,7 @@ class HostSteps:
         self.rides.take_ended()
         if done.loads:
             self.loader.arrived()
-        if done.writes or done.loads or not done.healthy:
+        if done.writes or done.loads:
             self._cache.log("host", *done)
 
     def _make_way(self, rows: int) -> None:

@@ -6,9 +6,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from host_rig import LENGTH, PAGE, AtOnce, Rig, key_of, request
+from host_rig import LENGTH, PAGE, AtOnce, Ordered, Rig, key_of, request
 
-from cachepawl.offload.transfers import Outcome
+from cachepawl.offload.tickets import Ready
+from cachepawl.offload.transfers import Direction, Outcome
 from cachepawl_launch.host.layer_waits import LayerWaits
 from cachepawl_launch.host.rides import Rides
 
@@ -130,4 +131,38 @@ def test_a_failed_load_spoils_its_rider(how: str) -> None:
     assert not rig.tier.loads.holds
     assert rig.tier.failure == "broken"
     assert rig.cache.match(*key_of(rider)).kv_len == 0
+    rig.tier.check(2)
+
+
+class BrokenWrites(Ordered):
+    """Loads arrive, write-backs fail; both have ended when somebody asks."""
+
+    def finished(self) -> list[Outcome]:
+        ended, self.asked = self.asked, []
+        return [
+            Outcome(order.ticket, None if order.direction is Direction.LOAD_BACK else "broken")
+            for order in ended
+        ]
+
+
+@pytest.mark.parametrize("how", ["land", "poll"])
+def test_a_failed_write_back_spoils_nobody(how: str) -> None:
+    rig, rider = Riders(), request("a")
+    rig.moving = rig.tier.tickets.transfers = BrokenWrites()
+    rig.loader.start([rider], 0)
+    assert rig.board(rider)
+    rig.publish(20, "z")
+    rig.tier.poll(Ready())  # begins the write-back
+    assert len(rig.tier.tickets) == 2
+    if how == "land":
+        rig.rides.land([rider])
+        rig.tier.poll()
+    else:
+        rig.tier.poll()
+        rig.rides.take_ended()
+    assert rig.tier.failure == "broken"
+    assert rig.told.spoilt == []
+    assert rig.told.landed_at == {"a": PREFIX}
+    assert rider.discard_output_reason is None
+    assert rig.cache.match(*key_of(rider)).kv_len == PREFIX
     rig.tier.check(2)

@@ -69,11 +69,14 @@ class Rig:
         )
         self.loader = Loader(self.tier, SimpleNamespace(awaited=key_of))  # type: ignore[arg-type]
         for row, name in enumerate("abcd"):
-            self._publish(row, name)
+            self.publish(row, name)
+            for _ in range(3):
+                self.tier.poll()
         self.cache.evict_tokens(10**6)
         self.moving = self.tier.tickets.transfers = Ordered()
 
-    def _publish(self, row: int, name: str) -> None:
+    def publish(self, row: int, name: str) -> None:
+        """A request was computed, and is gone."""
         cache, key = self.cache, key_of(request(name))[0]
         receipt = cache.lock(cache.tree.root)
         cache.open_row(row, cache.tree.root, 0)
@@ -82,8 +85,6 @@ class Rig:
         cache.unlock(receipt)
         cache.close_row(row)
         self.tier.published(done)
-        for _ in range(3):
-            self.tier.poll()
 
     def start(self, names: str, running: int = 0) -> int:
         """How many of a queue may be admitted."""
