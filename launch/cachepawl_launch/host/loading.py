@@ -14,6 +14,7 @@ from cachepawl.offload.tier import HostTier
 from cachepawl.tree import Node
 from cachepawl.types import Key
 from cachepawl_launch.adapter import CachepawlPrefixCache
+from cachepawl_launch.host.answers import Answers
 from cachepawl_launch.host.waits import Waits
 
 FIRST = 8
@@ -33,6 +34,7 @@ class Loader:
         self._tier = tier
         self._cache = tree_cache
         self.waits = Waits()
+        self._answers = Answers(tier)
         self.note_brought: Callable[[str, int, int], None] = nobody_to_tell
         """Told of every admission: request, cached tokens, those that were loaded for it."""
         self._had: dict[str, int] = {}
@@ -59,30 +61,51 @@ class Loader:
             if not self._tier.waits(req.rid):
                 wanted = tokens + whole - self._tier.loads.pinned(req.rid)
                 if not device.fits(wanted, states + one_more):
-                    return at if self._find(req) is not None else len(queue)
+                    return at if self._has_something(req) else len(queue)
                 if not self._load(req):
                     return at
             tokens += whole - self._tier.loads.pinned(req.rid)
         return len(queue)
 
     def _find(self, req: Any) -> tuple[Key, TierMatch] | None:
-        """What the host could add for a waiting request."""
+        """What both tiers have for a waiting request; None if it is matched by nothing."""
         looked = self._cache.awaited(req)
         if looked is None:
             return None
         found = self._tier.match(*looked)
-        return None if found.host_node is None else (looked[0], found)
+        self._answers.note(req.rid, found)
+        return looked[0], found
+
+    def _has_something(self, req: Any) -> bool:
+        """Whether the host could add something.  O(1) while nothing changes."""
+        answer = self._answers.of(req.rid)
+        if answer is not None:
+            return answer.host is not None
+        found = self._find(req)
+        return found is not None and found[1].host_node is not None
 
     def _load(self, req: Any) -> bool:
-        """Begin what the host can add.  False when the device has no room for it."""
+        """Begin what the host can add.  False when the device has no room for it.
+
+        O(1) where the answer is that of the step before.
+        """
+        answer = self._answers.of(req.rid)
+        if answer is not None and answer.host is None:
+            return True
+        if self._answers.refused(req.rid):
+            return False
         found = self._find(req)
-        if found is None:
+        if found is None or found[1].host_node is None:
             return True
         what = self._tier.load(req.rid, *found)
+        if what is Load.REFUSED:
+            self._answers.note(req.rid, found[1], refused=True)
+            return False
         if what in (Load.STARTED, Load.JOINED):
+            self._answers.drop(req.rid)
             self._had.setdefault(req.rid, found[1].device.usable_len)
             self.waits.begin(req.rid)
-        return what is not Load.REFUSED
+        return True
 
     def from_host(self, req: Any) -> int:
         """Tokens of an admitted request's prefix that were loaded for it."""
@@ -103,6 +126,7 @@ class Loader:
     def settle(self, rid: str) -> None:
         """The request waits no more.  Safe for any name."""
         self._had.pop(rid, None)
+        self._answers.drop(rid)
         self.waits.end(rid)
         self._tier.settle(rid)
 
@@ -113,6 +137,7 @@ class Loader:
     def clear(self) -> None:
         """Nobody waits."""
         self._had.clear()
+        self._answers.clear()
         self.waits.clear()
 
     def stats(self) -> dict[str, int]:
