@@ -127,7 +127,10 @@ def test_options_do_not_change() -> None:
     ("values", "says"),
     [
         ({"policy": "mru"}, "--cachepawl-policy 'mru': Input should be"),
-        ({"policy": "lru", "policy_history": "h"}, "--cachepawl-policy-history h: policy lru learns nothing"),
+        (
+            {"policy": "lru", "policy_history": "h"},
+            "--cachepawl-policy-history h: policy lru learns nothing",
+        ),
         (
             {"policy": "joint", "policy_history": "h", "trace": "t"},
             "--cachepawl-policy-history h: a recording has to begin",
