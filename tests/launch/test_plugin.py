@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+from forked import Forked
 
 from cachepawl.config import ENVIRONMENT, Options
 
@@ -24,11 +27,21 @@ print(len(ours), "cachepawl" in registered_radix_cache_backends(),
 """
 
 
-def look(code: str = LOOK, **env: str) -> subprocess.CompletedProcess[str]:
-    clean = {k: v for k, v in os.environ.items() if k not in (ENVIRONMENT, "SGLANG_PLATFORM")}
-    return subprocess.run(
-        [sys.executable, "-c", code], env=clean | env, capture_output=True, text=True, check=False
-    )
+CLEAN = {k: v for k, v in os.environ.items() if k not in (ENVIRONMENT, "SGLANG_PLATFORM")}
+MODULES = [
+    "sglang.srt.plugins", "sglang.srt.plugins.hook_registry", "sglang.srt.mem_cache.registry",
+]  # fmt: skip
+"""What LOOK imports."""
+
+
+@pytest.fixture(scope="module")
+def forked() -> Iterator[Forked]:
+    with Forked(MODULES, CLEAN) as ready:
+        yield ready
+
+
+def look(forked: Forked, code: str = LOOK, **env: str) -> subprocess.CompletedProcess[str]:
+    return forked.run(["-c", code], CLEAN | env, Path.cwd())
 
 
 UNAPPLIED = """
@@ -42,9 +55,20 @@ except ConfigError as error:
 """
 
 
-def test_not_wanted_nothing_is_touched() -> None:
-    """And whoever asks for the patches there is told that they are not in place."""
-    done = look(LOOK + UNAPPLIED)
+pytestmark = pytest.mark.xdist_group("plugin")
+
+
+def test_not_wanted_nothing_is_touched(forked: Forked) -> None:
+    """And whoever asks for the patches there is told that they are not in place.
+
+    In a process of its own, and by a fork, which says the same.
+    """
+    call = ["-c", LOOK + UNAPPLIED]
+    done = subprocess.run(
+        [sys.executable, *call], env=CLEAN, capture_output=True, text=True, check=False
+    )
+    again = look(forked, LOOK + UNAPPLIED)
+    assert (again.returncode, again.stdout) == (done.returncode, done.stdout)
     touched, asked = done.stdout.split("\n", 1)
     assert touched.split() == ["0", "False", "False"], done.stderr
     assert "did not apply the patch" in asked
@@ -58,19 +82,19 @@ def test_not_wanted_nothing_is_touched() -> None:
     ],
     ids=["all", "least"],
 )
-def test_wanted_every_patch_is_applied(more: dict[str, Any]) -> None:
+def test_wanted_every_patch_is_applied(forked: Forked, more: dict[str, Any]) -> None:
     options = Options(**more)
     check = LOOK + (
         "from cachepawl.config import options_from_environment as options\n"
         "from cachepawl_launch.install import check_applied; check_applied(options())"
     )
-    done = look(check, **{ENVIRONMENT: options.model_dump_json()})
+    done = look(forked, check, **{ENVIRONMENT: options.model_dump_json()})
     hooks, backend, installed = done.stdout.split()
     assert (int(hooks) > 0, backend, installed) == (True, "True", "True")
     assert done.returncode == 0, done.stderr
 
 
-def test_wrong_options_end_the_process() -> None:
-    done = look(**{ENVIRONMENT: '{"policy": "magic"}'})
+def test_wrong_options_end_the_process(forked: Forked) -> None:
+    done = look(forked, **{ENVIRONMENT: '{"policy": "magic"}'})
     assert done.returncode == 3
     assert "cachepawl: --cachepawl-policy 'magic'" in done.stderr
