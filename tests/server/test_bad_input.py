@@ -7,10 +7,12 @@ import socket
 import subprocess
 import sys
 import textwrap
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
+from forked import Forked
 from harness import command, free_port, model_folder
 
 from cachepawl_launch.cpu.flags import Limits, serve_env
@@ -20,15 +22,38 @@ pytestmark = pytest.mark.xdist_group("bad input")
 FAMILY, PAGE = "nemotron_h", 16
 
 
+MODULES = [
+    "cachepawl_launch.install",
+    "cachepawl_launch.map_route",
+    "cachepawl_launch.preview",
+    "sglang.srt.entrypoints.http_server",
+]
+"""What the launcher imports before it refuses anything that SGLang has a word in."""
+
+
+@pytest.fixture(scope="module")
+def forked() -> Iterator[Forked]:
+    """A process that has imported what the launcher imports."""
+    with Forked(MODULES, os.environ | serve_env()) as ready:
+        yield ready
+
+
 def launch(
-    words: list[str], folder: Path, env: dict[str, str] | None = None
+    words: list[str],
+    folder: Path,
+    env: dict[str, str] | None = None,
+    *,
+    forked: Forked | None = None,
 ) -> tuple[int, list[str]]:
     """Exit code and cachepawl's own lines; asserts that no process outlives the launcher."""
     marker = f"cachepawl-test-{os.getpid()}-{free_port()}"
     environ = os.environ | serve_env() | {"CACHEPAWL_TEST": marker} | (env or {})
-    done = subprocess.run(
-        words, cwd=folder, env=environ, capture_output=True, text=True, timeout=300, check=False
-    )
+    if forked is not None:
+        done = forked.run(words[1:], environ, folder)
+    else:
+        done = subprocess.run(
+            words, cwd=folder, env=environ, capture_output=True, text=True, timeout=300, check=False
+        )
     left = [p for p in psutil.process_iter() if _has(p, marker)]
     assert not left, left
     return done.returncode, [x for x in done.stderr.splitlines() if x.startswith("cachepawl:")]
@@ -45,25 +70,28 @@ def words(*more: str, page: int = PAGE, port: int | None = None) -> list[str]:
     return command(FAMILY, page, port or free_port(), pawl=True, limits=Limits(), more=list(more))
 
 
-BAD = [
+EARLY = [
     (["--cachepawl-devise-gb", "1"], ["--cachepawl-devise-gb", "--cachepawl-device-gb"]),
     (["--cachepawl-device-gb", "-1"], ["--cachepawl-device-gb -1.0", "greater than 0"]),
     (["--cachepawl-trace", "nowhere/log"], ["--cachepawl-trace", "/nowhere/log: No such file"]),
+]
+"""Refused before SGLang is imported, each in a process of its own."""
+LATE = [
     (["--enable-unified-memory"], ["--enable-unified-memory", "not supported"]),
     (["--cachepawl-device-gb", "0.00005"], ["53687 bytes", "81920 bytes"]),
+    (["--no-such-flag"], ["--no-such-flag"]),
 ]
 ALIKE = [
     (["--cachepawl-check-level", "7"], ["--cachepawl-check-level 7", "0, 1 or 2"]),
     (["--cachepawl-trace", "."], ["--cachepawl-trace", "is a directory; name a file"]),
     (["--cachepawl-trace-mb", "0"], ["--cachepawl-trace-mb 0.0", "greater than 0"]),
     (["--cachepawl-trace-salt", "x"], ["--cachepawl-trace-salt", "give --cachepawl-trace too"]),
-    (["--no-such-flag"], ["--no-such-flag"]),
 ]
-"""Refused in the same places as those of `BAD`; each takes as long as importing SGLang."""
+"""Refused in the same places as those of `EARLY`."""
 
 
 @pytest.mark.parametrize(
-    ("more", "says"), BAD + [pytest.param(*case, marks=pytest.mark.stress) for case in ALIKE]
+    ("more", "says"), EARLY + [pytest.param(*case, marks=pytest.mark.stress) for case in ALIKE]
 )
 def test_one_line_and_exit_2(more: list[str], says: list[str], tmp_path: Path) -> None:
     code, lines = launch(words(*more), tmp_path)
@@ -71,22 +99,31 @@ def test_one_line_and_exit_2(more: list[str], says: list[str], tmp_path: Path) -
     assert all(text in lines[-1] for text in says), lines
 
 
-def test_missing_checkpoint(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("more", "says"), LATE)
+def test_so_it_is_after_the_import(
+    forked: Forked, more: list[str], says: list[str], tmp_path: Path
+) -> None:
+    code, lines = launch(words(*more), tmp_path, forked=forked)
+    assert code == 2
+    assert all(text in lines[-1] for text in says), lines
+
+
+def test_missing_checkpoint(forked: Forked, tmp_path: Path) -> None:
     where = tmp_path / "nowhere"
     call = [sys.executable, "-m", "cachepawl.launch_server", "--cachepawl-cpu"]
-    code, lines = launch([*call, "--model-path", str(where)], tmp_path)
+    code, lines = launch([*call, "--model-path", str(where)], tmp_path, forked=forked)
     assert code == 2
     assert lines == [
         f"cachepawl: --model-path {where}: no checkpoint there (config.json is missing)"
     ]
 
 
-def test_port_in_use(tmp_path: Path) -> None:
+def test_port_in_use(forked: Forked, tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("0.0.0.0", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        code, lines = launch(words(port=port), tmp_path)
+        code, lines = launch(words(port=port), tmp_path, forked=forked)
     assert code == 2
     assert f"--port {port}" in lines[-1]
     assert "in use" in lines[-1]
@@ -119,12 +156,21 @@ def test_plugin_not_importable_in_a_child(tmp_path: Path) -> None:
     assert code != 0
 
 
-def test_dry_run_says_what_fits_and_stops(tmp_path: Path) -> None:
+def test_dry_run_says_what_fits_and_stops(forked: Forked, tmp_path: Path) -> None:
+    """In a process of its own, and by a fork, which says the same."""
     call = words("--cachepawl-dry-run", "--cachepawl-device-gb", "0.01")
+    environ = os.environ | serve_env()
     done = subprocess.run(
-        call, cwd=tmp_path, env=os.environ | serve_env(), capture_output=True, text=True,
-        timeout=300, check=False,
-    )  # fmt: skip
+        call, cwd=tmp_path, env=environ, capture_output=True, text=True, timeout=300, check=False
+    )
     assert done.returncode == 0
+    again = forked.run(call[1:], environ, tmp_path)
+    assert (again.returncode, again.stdout) == (0, done.stdout)
+    assert said_by_us(again.stderr) == said_by_us(done.stderr)
     for text in ("KV of a token", "512 B", "11.00 KiB", "requests of 32k", "exact"):
         assert text in done.stderr
+
+
+def said_by_us(stderr: str) -> str:
+    """From our first line on; before it, libraries warn while they are imported."""
+    return stderr[stderr.index("cachepawl ") :]
