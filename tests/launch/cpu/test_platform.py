@@ -21,6 +21,8 @@ cachepawl_cpu = cachepawl_launch.cpu.platform:activate
 METADATA = "Metadata-Version: 2.1\nName: cachepawl-cpu-for-test\nVersion: 0\n"
 
 PRELUDE = """
+from cachepawl import collector
+collector.rest()  # for good; this process ends soon
 import json, torch
 from sglang.srt.platforms import current_platform as platform
 from sglang.srt.plugins.hook_registry import HookRegistry

@@ -5,6 +5,7 @@ bound to a platform at import.  No weights are loaded and no server is started; 
 comes out of SGLang's functions.
 """
 
+# ruff: noqa: E402
 from __future__ import annotations
 
 import contextlib
@@ -15,6 +16,10 @@ import re
 import sys
 from types import SimpleNamespace
 from typing import Any
+
+from cachepawl import collector
+
+collector.rest()  # for good; this process ends soon
 
 from sglang.srt.configs.model_config import ModelConfig
 from sglang.srt.mem_cache.hybrid_cache.hybrid_pool_assembler import (
