@@ -11,6 +11,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 from vllm_command import FILES, REPORT, Done, assert_refused, run_on
@@ -84,9 +85,10 @@ OPTIONS = st.lists(
     max_size=3,
     unique_by=lambda words: words[0],
 )  # fmt: skip
-MANY = settings(
-    max_examples=1000, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+SOME = settings(
+    max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
+MANY = settings(SOME, max_examples=1500)
 
 
 def check_any(done: Done) -> None:
@@ -111,17 +113,17 @@ def fresh(tmp_path: Path) -> Path:
     return tmp_path / f"out{number}"
 
 
-@MANY
-@given(raw=files_of(plan(layers=1, mamba=1)), words=OPTIONS)
-def test_any_damage_to_a_plan(raw: bytes, words: list[list[str]], tmp_path: Path) -> None:
+PLANS = files_of(plan(layers=1, mamba=1))
+NOTES = files_of(runtime_notes()) | files_of(planner_notes())
+
+
+def check_plan(raw: bytes, words: list[list[str]], tmp_path: Path) -> None:
     path = tmp_path / "plan.json"
     path.write_bytes(raw)
     check_any(run_on(path, fresh(tmp_path), *chain.from_iterable(words)))
 
 
-@MANY
-@given(raw=files_of(runtime_notes()) | files_of(planner_notes()))
-def test_any_damage_to_the_notes(raw: bytes, tmp_path: Path) -> None:
+def check_notes(raw: bytes, tmp_path: Path) -> None:
     path, notes = tmp_path / "plan.json", tmp_path / "notes.json"
     if not path.exists():
         written(path, plan())
@@ -129,7 +131,33 @@ def test_any_damage_to_the_notes(raw: bytes, tmp_path: Path) -> None:
     check_any(run_on(path, fresh(tmp_path), "--raw-safe-metadata", str(notes)))
 
 
-@settings(MANY, max_examples=100)
+@SOME
+@given(raw=PLANS, words=OPTIONS)
+def test_any_damage_to_a_plan(raw: bytes, words: list[list[str]], tmp_path: Path) -> None:
+    check_plan(raw, words, tmp_path)
+
+
+@SOME
+@given(raw=NOTES)
+def test_any_damage_to_the_notes(raw: bytes, tmp_path: Path) -> None:
+    check_notes(raw, tmp_path)
+
+
+@pytest.mark.stress
+@MANY
+@given(raw=PLANS, words=OPTIONS)
+def test_more_damage_to_a_plan(raw: bytes, words: list[list[str]], tmp_path: Path) -> None:
+    check_plan(raw, words, tmp_path)
+
+
+@pytest.mark.stress
+@MANY
+@given(raw=NOTES)
+def test_more_damage_to_the_notes(raw: bytes, tmp_path: Path) -> None:
+    check_notes(raw, tmp_path)
+
+
+@settings(SOME, max_examples=100)
 @given(raw=st.binary(max_size=40) | st.text(max_size=20).map(str.encode))
 def test_any_bytes(raw: bytes, tmp_path: Path) -> None:
     path = tmp_path / "plan.json"
