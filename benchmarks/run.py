@@ -16,6 +16,7 @@ from typing import Any
 from rich.console import Console
 
 from benchmarks.process import set_up_process
+from cachepawl import collector
 
 PAGES = (1, 16, 64)
 QUICK_PAGES = (64,)
@@ -34,10 +35,13 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def main(argv: Sequence[str] | None = None) -> int:
     options = parse_arguments(argv)
+    collector.rest()
     # Only now: torch reads the environment when it is imported.
     from benchmarks import bench_alloc, bench_scale, bench_tree, tables
     from benchmarks.machine import describe_machine
     from benchmarks.workload import FULL, QUICK
+
+    collector.resume()  # what is timed is timed without it
 
     console = Console(width=None if sys.stdout.isatty() else 120)
     parts = [options.only] if options.only else list(PARTS)

@@ -17,8 +17,10 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from cachepawl import collector
 from cachepawl_launch.cpu.flags import platform_args, serve_env
 
+collector.rest()  # for good; this process ends soon
 os.environ.update(serve_env())
 logging.disable(logging.CRITICAL)
 
