@@ -38,7 +38,7 @@ class CompressedStates:
         self.grid = plain.grid
 
     def offer(self, req: Any, up_to: int, has_state: HasState, leaves: bool) -> Offer:
-        found = self.plain.snapshot(req, up_to)
+        found = self.plain.snapshot(req, up_to, leaves)
         if found is None:
             return Offer()
         depth, slot, entry = found

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
-from sglang.srt.runtime_context import mamba_checkpoint_grid
+from sglang.srt import runtime_context
 
 from cachepawl.cache import HybridPrefixCache
 
@@ -99,8 +99,13 @@ class _States:
 class TrackedStates(_States):
     """Tracking slots filled by the forward at grid depths."""
 
+    def __init__(self, cache: HybridPrefixCache, pool: Any, grid: int, *, answers: int) -> None:
+        """`answers`: tokens between snapshots of an answer."""
+        super().__init__(cache, pool, grid)
+        self._answers = answers
+
     def offer(self, req: Any, up_to: int, has_state: HasState, leaves: bool) -> Offer:
-        found = self.snapshot(req, up_to)
+        found = self.snapshot(req, up_to, leaves)
         if found is None:
             return Offer()
         depth, slot, entry = found
@@ -111,18 +116,21 @@ class TrackedStates(_States):
         spare = self._spare()
         return Offer(refused=depth) if spare is None else Offer(depth, slot, entry, spare)
 
-    def snapshot(self, req: Any, up_to: int) -> Snapshot | None:
+    def snapshot(self, req: Any, up_to: int, leaves: bool) -> Snapshot | None:
         """The newest snapshot that the tree may not have and could publish."""
-        depth, entry = self._newest(req, up_to)
+        depth, entry = self._newest(req, up_to, leaves)
         if depth <= req.kv.cache_protected_len or depth % self.cache.geometry.page_tokens:
             return None
         return Snapshot(depth, self.pool.tracking_slot(req, entry), entry)
 
-    def _newest(self, req: Any, up_to: int) -> tuple[int, int]:
-        """Depth and tracking entry of the newest snapshot that the key reaches, or 0."""
+    def _newest(self, req: Any, up_to: int, leaves: bool) -> tuple[int, int]:
+        """Depth and tracking entry of the newest snapshot that the key reaches, or 0.
+
+        Nobody who goes on gives away the older one: the next forward writes there.
+        """
         depth = req.kv.mamba_last_track_seqlen or 0
         entry = self.pool.get_mamba_ping_pong_keep_idx(req)
-        if depth > up_to and req.finished():
+        if depth > up_to and (req.finished() or (leaves and self._keeps_older(req, depth))):
             # The newest overshot the stop; the other entry may hold the one before.
             depth = req.kv.mamba_prev_track_seqlen or 0
             other = self.pool.get_mamba_ping_pong_other_idx(entry)
@@ -130,6 +138,11 @@ class TrackedStates(_States):
                 return 0, entry
             entry = other
         return (depth if depth <= up_to else 0), entry
+
+    def _keeps_older(self, req: Any, newest: int) -> bool:
+        """Whether no forward, nor one under way, has reached the depth behind the newest
+        snapshot: that one takes the place of the older."""
+        return bool(req.kv.kv_committed_len // self._answers == newest // self._answers)
 
     def settle(self, req: Any, offer: Offer, taken: bool, leaves: bool) -> None:
         if leaves:
@@ -152,7 +165,7 @@ class SingleState(_States):
     """The active slot alone; its state is that of the last computed token."""
 
     def offer(self, req: Any, up_to: int, has_state: HasState, leaves: bool) -> Offer:
-        found = self.snapshot(req, up_to)
+        found = self.snapshot(req, up_to, leaves)
         if found is None or (leaves and not req.finished() and up_to != req.kv.kv_committed_len):
             return Offer()  # nothing new, or the state is of another depth
         if leaves:
@@ -166,7 +179,7 @@ class SingleState(_States):
         self.pool.mamba_pool.copy_from(req.kv.mamba_pool_idx.unsqueeze(0), copy)
         return Offer(up_to, slot)
 
-    def snapshot(self, req: Any, up_to: int) -> Snapshot | None:
+    def snapshot(self, req: Any, up_to: int, leaves: bool) -> Snapshot | None:
         """The state of the last computed token, unless the tree has it from before."""
         if up_to <= req.kv.cache_protected_len:
             return None
@@ -191,4 +204,7 @@ def plain_handover(
     """The way of a model with states that fits the server's flags."""
     if not extra_buffer:
         return SingleState(cache, pool, 1)
-    return TrackedStates(cache, pool, mamba_checkpoint_grid(cache.geometry.page_tokens))
+    page = cache.geometry.page_tokens
+    grid = runtime_context.mamba_checkpoint_grid(page)
+    # Asked of the module: how often answers leave snapshots is patched there.
+    return TrackedStates(cache, pool, grid, answers=runtime_context.mamba_track_grid(page))
