@@ -2,6 +2,10 @@
 
 Time is the trace's.  A load takes its bytes over the link's bandwidth, behind the loads before
 it, and the request waits for it; nothing else takes time.  Write-backs have their own way.
+
+What a request publishes chunk by chunk is all there at once here, for a prefill takes no time.
+A server has acknowledged the copy of one chunk when the next is published, and copies only what
+is new.  So written through is one after the other, which takes the link as long.
 """
 
 from __future__ import annotations
@@ -116,6 +120,13 @@ class Gains:
     """That requests waited for loads."""
 
 
+def _options(writing: WritePolicy) -> TierOptions:
+    """`write_back` writes victims side by side, in a server too."""
+    if writing.before_eviction:
+        return TierOptions(headroom_frames=0)
+    return TierOptions(headroom_frames=0, write_bytes=1, write_bytes_beside_loads=1)
+
+
 class WithHost:
     """A host tier behind a link."""
 
@@ -136,7 +147,7 @@ class WithHost:
             geometry,
             link,
             writing,
-            options=TierOptions(headroom_frames=0),
+            options=_options(writing),
         )
 
     def step(self, at: float, owed: int) -> None:

@@ -84,6 +84,26 @@ def test_what_the_host_holds_is_hit(kind: str, writing: str, policy: str) -> Non
     assert both.host["loaded_prompt_tokens"] >= share * (ample.hit - alone.hit)
 
 
+@pytest.mark.parametrize("kind", PAGES)
+@pytest.mark.parametrize("writing", ["write_through", "write_through_selective"])
+@pytest.mark.parametrize("speed", [1e4, 1e9])
+def test_chunks_of_a_prompt_are_written_once(kind: str, writing: str, speed: float) -> None:
+    """A server has acknowledged the copy of one chunk when the next is published."""
+    prompts = [[100 + i // 2, *range(90)] for i in range(12)]
+    wanted = with_host(scenario(kind, chunk=16), 4000, writing=writing, link=speed)
+    engine = Engine(wanted, Measures(wanted.spec, wanted.budget))
+    assert isinstance(engine.tiers, WithHost)
+    engine.play(request(prompt, at=float(at)) for at, prompt in enumerate(prompts))
+    engine.tiers.step(10**6, 0)
+    tier, shapes = engine.tiers.tier, wanted.geometry
+    assert tier.host.counters.duplicate_pages == 0
+    states = sum(node.state is not None for node in tier.host.tree.walk())
+    pages = sum(node.pages.count for node in tier.host.tree.walk())
+    assert tier.counters.writes >= 6
+    there = pages * shapes.page_bytes + states * shapes.state_bytes
+    assert tier.counters.write_bytes == there
+
+
 def test_a_link_takes_its_time_each_way() -> None:
     geometry = scenario().geometry
     link = Link(geometry, 2.0 * geometry.page_bytes)
