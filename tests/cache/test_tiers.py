@@ -26,7 +26,7 @@ from cachepawl.offload.checks import violations
 from cachepawl.offload.load_backs import Load
 from cachepawl.offload.matching import TierMatch
 from cachepawl.offload.options import TierOptions
-from cachepawl.offload.tickets import WRITE, Ready
+from cachepawl.offload.tickets import LOAD, WRITE, Ready
 from cachepawl.offload.tier import DROPPED, HostTier
 from cachepawl.offload.writing import WRITE_POLICIES
 from cachepawl.tree import Node
@@ -164,8 +164,10 @@ def tiered(base: type, writing: str, tier_type: type[HostTier] = HostTier) -> ty
                     else:
                         moving.end(at)
             ready = self.tier.ready()
+            loads = self.tier.tickets.under_way[LOAD]
+            ended = next((n for n, ticket in enumerate(loads) if not ticket.ended), len(loads))
             with self.refused(ArgumentError):
-                self.tier.poll(Ready.sound(loads=ready.loads + 1))
+                self.tier.poll(Ready.sound(loads=ended + 1))
             fewer = which // 64 % 3
             agreed = less(ready, max(0, ready.writes - fewer), max(0, ready.loads - fewer // 2))
             if which // 200 % 3 == 0:  # who has to know of a load before the next poll
