@@ -75,6 +75,10 @@ def _best(group: Group, names: Sequence[str]) -> float:
     return max(_hit(group, name) for name in names if name in group)
 
 
+def _host(group: Group) -> float:
+    return float(next(iter(group.values()))["host_gb"])
+
+
 def _place(group: Group) -> str:
     row = next(iter(group.values()))
     host = f" + {row['host_gb']:g} GiB" if row["host_gb"] else ""
@@ -82,9 +86,9 @@ def _place(group: Group) -> str:
 
 
 def _never_below(groups: Sequence[Group], policy: str) -> Target:
-    """The worst cell against the best of SGLang's and one-budget LRU."""
+    """The worst cell against the best of SGLang's and LRU; with a host tier, against LRU."""
     name = "worst cell against the best of SGLang and lru, points"
-    some = [g for g in groups if _has(g, policy, "lru", *SGLANG)]
+    some = [g for g in groups if _has(g, policy, "lru", *(() if _host(g) else SGLANG))]
     lost = [(_hit(g, policy) - _best(g, (*SGLANG, "lru")), _place(g)) for g in some]
     if not lost:
         return Target(policy, name, None, -100 * MOST_LOST, None, 0)
@@ -108,9 +112,9 @@ def _times(
 
 
 def _gap(groups: Sequence[Group], policy: str, half: Half) -> Target:
-    """The mean share of the way from LRU to the bound."""
+    """The mean share of the way from LRU to the bound, of what one budget can do."""
     name = "mean share of the gap from lru to the bound"
-    some = [g for g in groups if _has(g, policy, "lru", "bound")]
+    some = [g for g in groups if _has(g, policy, "lru", "bound") and not _host(g)]
     some = [g for g in some if _hit(g, "bound") > _hit(g, "lru")]
 
     def share(group: Group) -> float:

@@ -319,8 +319,8 @@ def test_a_result_is_found_again_only_for_the_same_inputs(folder: Path) -> None:
 # -- targets -------------------------------------------------------------------------------
 
 
-def rows(**hit: float) -> list[Row]:
-    place = {"trace": "t", "geometry": "g", "device_gb": 1.0, "host_gb": 0.0}
+def rows(host: float = 0.0, **hit: float) -> list[Row]:
+    place = {"trace": "t", "geometry": "g", "device_gb": 1.0, "host_gb": host}
     return [place | {"policy": name.replace("_", "-"), "token_hit": x} for name, x in hit.items()]
 
 
@@ -350,6 +350,13 @@ def test_cells_near_the_ceiling_or_without_the_others_tell_nothing() -> None:
     assert all(t.holds is None for t in targets(rows(joint=0.3), ["joint"], "all"))
     zero = targets(rows(**{**BEATEN, "sglang_default": 0.0}, joint=0.3), ["joint"], "all")
     assert zero[1].remark.startswith("1 cells left out")
+
+
+def test_a_host_tier_counts_against_lru_alone() -> None:
+    both = rows(**BEATEN, joint=0.3) + rows(4.0, lru=0.5, joint=0.49, bound=0.6, ceiling=0.6)
+    told = targets(both, ["joint"], "all")
+    assert (told[0].holds, told[0].worst) == (False, "t, g, 1 GiB + 4 GiB")
+    assert [t.cells for t in told] == [2, 1, 1, 1]
 
 
 # -- the command ---------------------------------------------------------------------------
