@@ -24,6 +24,7 @@ def test_the_arena(cell: Cell, server: Server) -> None:
     assert plan.settled.page_tokens == cell.page
 
 
+@pytest.mark.stress
 @pytest.mark.xdist_group("plans")
 def test_the_static_split_of_attention_alone(tmp_path: Path) -> None:
     """Hybrid models' stock servers are compared where they run anyway (test_beside_stock.py)."""
