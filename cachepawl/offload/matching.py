@@ -31,11 +31,13 @@ class TierMatch(NamedTuple):
     """Tokens of KV to load."""
     load_bytes: int
     """Of that KV and the state."""
+    kv_len: int
+    """Tokens of KV that one of the tiers has; where they pass `usable_len` a state is missing."""
 
 
-def alone(device: Match) -> TierMatch:
-    """The host adds nothing."""
-    return TierMatch(device, device.usable_len, None, 0, 0)
+def alone(device: Match, kv_len: int = 0) -> TierMatch:
+    """The host adds nothing to use; it has KV of `kv_len` tokens."""
+    return TierMatch(device, device.usable_len, None, 0, 0, max(kv_len, device.kv_len))
 
 
 def add_host(
@@ -48,8 +50,9 @@ def add_host(
     found = host.match(key, limit)
     depth = found.usable_len
     if depth < device.usable_len + least_gain:
-        return alone(device)
+        return alone(device, found.kv_len)
     geometry = host.geometry
     tokens = max(0, depth - device.kv_len)
     nbytes = tokens * geometry.entry_bytes + geometry.state_bytes
-    return TierMatch(device, depth, found.node, tokens, nbytes)
+    kv_len = max(found.kv_len, device.kv_len)
+    return TierMatch(device, depth, found.node, tokens, nbytes, kv_len)

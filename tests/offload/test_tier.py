@@ -90,6 +90,16 @@ def test_no_byte_is_written_twice(writing: str) -> None:
     assert rig.tier.counters.write_bytes == pages * shape.page_bytes + states * shape.state_bytes
 
 
+def test_kv_of_either_tier_is_known() -> None:
+    rig = stored(C)
+    found = rig.match(B + "zzzz")
+    assert (found.host_node, found.usable_len, found.kv_len) == (None, 0, len(B))
+    rig.run(A)
+    found = rig.match(B + "zzzz")
+    assert (found.device.kv_len, found.usable_len, found.kv_len) == (len(A), len(A), len(B))
+    assert rig.match(C + "x").kv_len == len(C)
+
+
 def test_what_has_to_wait_holds_up_nobody_and_stays_evictable() -> None:
     rig = Rig(writing="write_back", frames=10, free_frames=9)
     for text in (A, B):

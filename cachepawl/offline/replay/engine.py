@@ -17,9 +17,10 @@ from cachepawl.evacuation import Admission
 from cachepawl.offline.replay.life import Life
 from cachepawl.offline.replay.measures import Measures, Seen
 from cachepawl.offline.replay.scenario import Scenario
+from cachepawl.offline.replay.tiers import Found
 from cachepawl.offline.traces.request import TraceRequest
 from cachepawl.policy.base import EvictionPolicy
-from cachepawl.tree import Lock, Match, Miss, Reason
+from cachepawl.tree import Lock, Miss, Reason
 from cachepawl.types import TOKEN_BYTES, Key
 
 
@@ -94,10 +95,11 @@ class Engine:
             return cache.fits(tokens, self.way.slots + (self.way.slots > 0))
 
         while True:
-            match = self.tiers.match(str(self._rows), key, prompt - 1, with_load)
+            found = self.tiers.match(str(self._rows), key, prompt - 1, with_load)
+            match = found.match
             lock = cache.lock(match.node)
             if self._has_way(prompt - match.usable_len + tail + self._owed()):
-                return self._admitted(key, prompt, match, lock)
+                return self._admitted(key, prompt, found, lock)
             cache.unlock(lock)
             cache.counters.admissions_refused += 1
             if self.running:
@@ -114,8 +116,8 @@ class Engine:
             pass
         return way is Admission.OPEN
 
-    def _admitted(self, key: Key, prompt: int, match: Match, lock: Lock) -> _Admitted:
-        kv_len = min(match.kv_len, prompt - 1)
+    def _admitted(self, key: Key, prompt: int, found: Found, lock: Lock) -> _Admitted:
+        match, kv_len = found.match, min(found.kv_len, prompt - 1)
         branch = self.way.branch_point(kv_len, match.usable_len)
         missed = self.cache.tree.explain(key, match, prompt - 1)
         return _Admitted(lock, match.usable_len, branch, missed)

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from cachepawl.cache import HybridPrefixCache, Published
 from cachepawl.offload.load_backs import Load
@@ -30,13 +30,22 @@ Fits = Callable[[int], bool]
 """Whether a request that starts from so many tokens of the device fits, its load included."""
 
 
+class Found(NamedTuple):
+    """What a request finds."""
+
+    match: Match
+    """On the device."""
+    kv_len: int
+    """Tokens of KV that one of the tiers has."""
+
+
 class Tiers(Protocol):
     """What a request finds, and who is told of it."""
 
     def step(self, at: float, owed: int) -> None:
         """It is `at` seconds; running requests will still take `owed` tokens."""
 
-    def match(self, request: str, key: Key, limit: int, fits: Fits) -> Match:
+    def match(self, request: str, key: Key, limit: int, fits: Fits) -> Found:
         """What the request may start from, after the load that it waited for."""
 
     def yield_room(self) -> bool:
@@ -58,8 +67,9 @@ class DeviceAlone:
     def step(self, at: float, owed: int) -> None:
         pass
 
-    def match(self, request: str, key: Key, limit: int, fits: Fits) -> Match:
-        return self._cache.match(key, limit)
+    def match(self, request: str, key: Key, limit: int, fits: Fits) -> Found:
+        match = self._cache.match(key, limit)
+        return Found(match, match.kv_len)
 
     def yield_room(self) -> bool:
         return False
@@ -159,13 +169,13 @@ class WithHost:
             self.tier.poll()
         link.now = max(link.now, at)
 
-    def match(self, request: str, key: Key, limit: int, fits: Fits) -> Match:
+    def match(self, request: str, key: Key, limit: int, fits: Fits) -> Found:
         tier, link = self.tier, self.link
         found = tier.match(key, limit)
         if found.host_node is None or not fits(found.device.usable_len):
-            return found.device
+            return Found(found.device, found.kv_len)
         if tier.load(request, key, found) is not Load.STARTED:
-            return found.device
+            return Found(found.device, found.kv_len)
         ends = link.until[Direction.LOAD_BACK]
         self.gains.seconds += ends - link.now
         link.now = ends
@@ -174,7 +184,7 @@ class WithHost:
         before, after = found.device.usable_len, again.usable_len
         self.gains.tokens += after - before
         self.gains.flops += self._flops(after) - self._flops(before)
-        return again
+        return Found(again, max(found.kv_len, again.kv_len))
 
     def yield_room(self) -> bool:
         tier = self.tier

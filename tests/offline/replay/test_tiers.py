@@ -84,6 +84,18 @@ def test_what_the_host_holds_is_hit(kind: str, writing: str, policy: str) -> Non
     assert both.host["loaded_prompt_tokens"] >= share * (ample.hit - alone.hit)
 
 
+@pytest.mark.parametrize("policy", POLICIES)
+def test_prompts_that_part_on_the_host_get_their_state(policy: str) -> None:
+    """KV without a state is a branch point wherever it is: the third on a stem hits."""
+    prompts = [[100 + i, *range(60), 1000 + turn, *range(40)]
+               for turn in range(3) for i in range(24)]  # fmt: skip
+    requests = [request(prompt, at=float(at)) for at, prompt in enumerate(prompts)]
+    ample = replay(scenario("mamba"), requests).total
+    both = replay(with_host(scenario("mamba", 22), 2000, policy=policy), requests).total
+    assert ample.hit > 20 * 48
+    assert both.hit >= 0.95 * ample.hit
+
+
 @pytest.mark.parametrize("kind", PAGES)
 @pytest.mark.parametrize("writing", ["write_through", "write_through_selective"])
 @pytest.mark.parametrize("speed", [1e4, 1e9])
