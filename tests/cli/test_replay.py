@@ -26,7 +26,7 @@ def test_report_as_json(trace: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["replay", trace, *MODEL, "--device-gb", "1", "--format", "json"]) == 0
     data = json.loads(capsys.readouterr().out)
     (one,) = data["replays"]
-    assert (one["device_bytes"], one["policy"], one["requests"]) == (1 << 30, "joint", 40)
+    assert (one["device_bytes"], one["policy"], one["requests"]) == (1 << 30, "lru", 40)
     assert data["options"]["grid"] == 512
     assert data["bounds"] == []
 
@@ -55,7 +55,7 @@ def test_files_of_a_comparison(trace: str, tmp_path: Path) -> None:
         "--device-gb",
         "1,4",
         "--compare",
-        "joint",
+        "lru",
         "--jobs",
         "2",
         "--limit",
