@@ -80,8 +80,8 @@ def _host(group: Group) -> float:
 
 
 def _place(group: Group) -> str:
-    row = next(iter(group.values()))
-    host = f" + {row['host_gb']:g} GiB" if row["host_gb"] else ""
+    row, host_gb = next(iter(group.values())), _host(group)
+    host = f" + {host_gb:g} GiB" if host_gb else ""
     return f"{row['trace']}, {row['geometry']}, {row['device_gb']:g} GiB{host}"
 
 

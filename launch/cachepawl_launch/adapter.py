@@ -167,12 +167,12 @@ class CachepawlPrefixCache(BasePrefixCache):
         dropped = req is not None and req.rid == self._drop_prefix_of
         if dropped:
             usable, node = 0, self.root_node
-        kv_len, anywhere = min(match.kv_len, limit), min(found.kv_len, limit)
+        kv_len = min(match.kv_len, limit)
         place = None if req is None or dropped else self._boarding(req.rid, limit)
         if place is not None:
             usable, node, kv_len = place.end, place, max(kv_len, place.end)
         # KV without a state is where prompts part, whichever tier has it.
-        deepest = max(kv_len, anywhere)
+        deepest = max(kv_len, min(found.kv_len, limit))
         branch = self.plan.branch_point(deepest, usable) if self.supports_mamba() else None
         if req is not None:
             prompt = len(radix.token_ids)

@@ -51,7 +51,7 @@ def parser() -> argparse.ArgumentParser:
         "--cachepawl-policy",
         default=Options().policy,
         metavar="NAME",
-        help="eviction policy: joint, which learns reuse times and weighs bytes, or lru",
+        help="eviction policy: lru, or joint, which learns reuse times and weighs bytes",
     )
     p.add_argument(
         "--cachepawl-policy-history",

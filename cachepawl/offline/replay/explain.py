@@ -21,7 +21,7 @@ from cachepawl.tree import Miss
 
 
 class _Latest(Measures):
-    """Keeps the latest request too, and the tree's clock as it was matched."""
+    """Keeps the latest request too."""
 
     seen: Seen | None = None
 

@@ -131,7 +131,7 @@ class Gains:
 
 
 def _options(writing: WritePolicy) -> TierOptions:
-    """`write_back` writes victims side by side, in a server too."""
+    """`write_back` writes victims of several paths side by side, in a server too."""
     if writing.before_eviction:
         return TierOptions(headroom_frames=0)
     return TierOptions(headroom_frames=0, write_bytes=1, write_bytes_beside_loads=1)
