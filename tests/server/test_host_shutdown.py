@@ -59,12 +59,16 @@ def give_up(client: Client, prompt: list[int]) -> None:
 
 
 def ends_well(server: Server) -> None:
+    """What it printed before does not count: SGLang reports a start that the machine slowed."""
+    served = len(server.log)
     end = server.end(SECONDS)
     print(f"ended after {end.seconds:.1f} s with code {end.code}")
     assert end.code == 0
     assert end.left == []
-    assert "Traceback" not in server.log, server.log[-6000:]
-    assert "killing them before they released" not in server.log
+    last_words = server.log[served:]
+    assert "SIGTERM received" in last_words
+    assert "Traceback" not in last_words, last_words
+    assert "killing them before they released" not in last_words
 
 
 def test_copies_under_way(tmp_path: Path) -> None:
