@@ -42,7 +42,7 @@ class Options(BaseModel):
         "write_through"
     )
     """When what is cached is copied to the host tier."""
-    policy: Literal["lru", "joint"] = "lru"
+    policy: Literal["lru", "joint"] = "joint"
     """A name of `cachepawl.policy.POLICIES`."""
     policy_history: str | None = None
     """Where a policy that learns keeps what it learned, from one start to the next."""

@@ -55,7 +55,7 @@ COUNT = click.IntRange(min=1)
 @click.option(
     "--policy",
     type=click.Choice(list(POLICIES)),
-    default="lru",
+    default="joint",
     show_default=True,
     help="What is evicted first.",
 )

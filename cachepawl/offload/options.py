@@ -14,7 +14,8 @@ class TierOptions:
     write_bytes_beside_loads: int = 1 << 28
     """The same while loads are under way."""
     headroom_frames: int = 2
-    """Frames' worth of KV that must stay obtainable on the device when a write-back pins more."""
+    """Frames' worth of KV that must stay obtainable on the device when a write-back pins more;
+    half of a device that has less than twice as many."""
     free_frames: int = 2
     """What a policy that writes before eviction keeps free on the device at least; more where
     allocations take more at a time."""

@@ -65,7 +65,7 @@ class WriteBacks:
         self.tickets = tickets
         self.options = options
         self.counters = counters
-        self.headroom = options.headroom_frames * device.frames.pages_per_frame
+        self.headroom = _headroom(options, device)
         """Pages that must stay obtainable on the device when a write-back pins more; whoever
         knows better what running requests will take may set it."""
         self.demand = Demand(device, options.free_frames)
@@ -278,6 +278,12 @@ class WriteBacks:
         if not held:
             self.device.evict_victim(victim, self.device.policy.name)
             self.counters.evicted_ahead += 1
+
+
+def _headroom(options: TierOptions, device: HybridPrefixCache) -> int:
+    """At most half of the device: else nothing could ever be written from a small one."""
+    frames = min(options.headroom_frames, device.geometry.usable_frames / 2)
+    return int(frames * device.frames.pages_per_frame)
 
 
 def _missing(node: Node, have: int) -> Iterator[Node]:

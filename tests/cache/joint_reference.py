@@ -57,7 +57,7 @@ class Reference:
     now: int = 0
     places: dict[Prefix, Place] = field(default_factory=dict)
     spells: list[Stretch] = field(default_factory=list)
-    rows: dict[int, Prefix] = field(default_factory=dict)
+    rows: dict[int, tuple[bytes, bytes, int]] = field(default_factory=dict)
     claims: dict[Node, list[Place]] = field(default_factory=dict)
     """Of the nodes of all tiers."""
     trees: list[RadixTree] = field(default_factory=list)
@@ -102,7 +102,7 @@ class Reference:
             self.start(last)
         elif last is not None and last is not used and total * self.stride - 1 <= limit:
             self.use(last)
-        self.rows[row] = space, marks
+        self.rows[row] = space, marks, len(key.tokens) // 8
 
     def use_answer(self, place: Place, known: int) -> None:
         answer = place.answer
@@ -149,10 +149,10 @@ class Reference:
         mine = self.claims.setdefault(node, [])
         if row not in self.rows:
             return
-        space, marks = self.rows[row]
+        space, marks, prompt = self.rows[row]
         reach, total = node.end // self.stride, len(marks) // 8
         end = self.places.get((space, marks))
-        if reach > total:
+        if node.end > prompt:
             if end is None:  # a prompt without a mark
                 end = self.places.setdefault((space, b""), Place(BRANCH, 0, None, 0, 0))
             self.drop_answer(end)
@@ -217,6 +217,8 @@ class Reference:
         before, weight = [PRIOR] * LEVELS, PRIOR_WEIGHT
         for cut in (0, 2, 3, len(key)):
             mine = [s for s in self.spells if s.key[:cut] == key[:cut]]
+            if cut == 2:
+                before = [min((key[0] + 1) * chance, MOST) for chance in before]
             out = []
             for level, chance in enumerate(before):
                 ended = here = 0

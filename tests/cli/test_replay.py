@@ -26,7 +26,7 @@ def test_report_as_json(trace: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["replay", trace, *MODEL, "--device-gb", "1", "--format", "json"]) == 0
     data = json.loads(capsys.readouterr().out)
     (one,) = data["replays"]
-    assert (one["device_bytes"], one["policy"], one["requests"]) == (1 << 30, "lru", 40)
+    assert (one["device_bytes"], one["policy"], one["requests"]) == (1 << 30, "joint", 40)
     assert data["options"]["grid"] == 512
     assert data["bounds"] == []
 
@@ -49,7 +49,7 @@ def test_device_by_host(trace: str, capsys: pytest.CaptureFixture[str]) -> None:
 def test_files_of_a_comparison(trace: str, tmp_path: Path) -> None:
     """In processes, started the way a shell does."""
     out = tmp_path / "out"
-    words = [trace, *MODEL, "--device-gb", "1,4", "--compare", "lru", "--jobs", "2", "--limit", "9"]
+    words = [trace, *MODEL, "--device-gb", "1,4", "--compare", "joint", "--jobs", "2", "--limit", "9"]
     done = subprocess.run(
         [sys.executable, "-m", "cachepawl", "replay", *words, "--output-dir", str(out)],
         capture_output=True, text=True, check=False,
@@ -160,7 +160,7 @@ def test_a_recording_that_was_changed_fails_the_gate(
 
 
 def test_a_recording_on_other_bytes(recording: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    words = ["replay", str(recording), *MODEL, "--device-gb", "1,2", "--compare", "lru"]
+    words = ["replay", str(recording), *MODEL, "--device-gb", "1,2", "--compare", "joint"]
     assert main([*words, "--page", "4", "--format", "json"]) == 0
     data = json.loads(capsys.readouterr().out)
     assert data["trace"]["format"] == "cachepawl"

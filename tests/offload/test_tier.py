@@ -281,13 +281,22 @@ def test_load_refused_without_room_on_the_device() -> None:
 
 def test_headroom_for_running_requests() -> None:
     """A write-back waits rather than pin what the running may need next."""
-    rig = Rig(frames=5, headroom_frames=3)
+    rig = Rig(frames=5)
+    rig.tier.writes.headroom = 3 * rig.cache.frames.pages_per_frame
     rig.run(A)
     rig.run("eeee")
     rig.tier.poll()
     assert not rig.moving.under_way
     assert rig.tier.stats()["host_writes_wanted"] == 2
     assert rig.cache.tree.full_protected == 0
+
+
+def test_headroom_of_a_small_device() -> None:
+    """Half of it at most: else nothing could ever be written."""
+    rig = Rig(frames=5, headroom_frames=3)
+    rig.run(A)
+    rig.tier.poll()
+    assert len(rig.moving.under_way) == 1
 
 
 def test_retracted_safe_at_once_where_a_copy_is() -> None:
@@ -306,7 +315,8 @@ def test_retracted_safe_at_once_where_a_copy_is() -> None:
 
 
 def test_backed_up_at_once_whatever_the_quota() -> None:
-    rig = Rig(frames=5, headroom_frames=3, write_bytes=1)
+    rig = Rig(frames=5, write_bytes=1)
+    rig.tier.writes.headroom = 3 * rig.cache.frames.pages_per_frame
     node = rig.run(A).node
     rig.tier.poll()
     assert not rig.moving.under_way

@@ -164,6 +164,15 @@ class Client:
             time.sleep(0.05)
         raise AssertionError(f"requests still hold rows: {stats}")
 
+    def wait_copied(self) -> dict[str, int]:
+        """Stats once no request holds anything, and a host tier has no copy under way."""
+        for _ in range(400):
+            stats = self.wait_idle()
+            if not (stats["host_writes_under_way"] or stats["host_loads_under_way"]):
+                return stats
+            time.sleep(0.05)
+        raise AssertionError(f"copies are still under way: {stats}")
+
 
 @dataclass(frozen=True)
 class End:

@@ -51,7 +51,7 @@ def test_each_layer_waits_for_its_bytes(cell: Cell, tmp_path: Path) -> None:
         assert worst((cold[:8] + others) * 2, many) < TOLERANCE
         if cell == QUICK:
             crowd_goes_on(client)
-        stats = client.wait_idle()
+        stats = client.wait_copied()
         assert stats["host_rides"] > alone["host_rides"]
         assert stats["host_loads_failed"] == stats["host_retractions_short"] == 0
         assert stats["full_protected_tokens"] == stats["state_protected"] == 0
@@ -81,7 +81,7 @@ def test_a_failed_load_ends_its_request(tmp_path: Path) -> None:
         assert len(failed) == 1
         assert "send it again" in failed[0]
         assert worst(cold, warm) < TOLERANCE
-        stats = client.wait_idle()
+        stats = client.wait_copied()
         assert stats["host_out_of_use"] == 1
         assert stats["full_protected_tokens"] == stats["state_protected"] == 0
         client.flush()

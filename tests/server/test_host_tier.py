@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from cells import CELLS, LIMITS, Cell
 from conftest import ARENA, EAGER, LOUD
-from harness import TOLERANCE, Answer, Client, running, tokens
+from harness import TOLERANCE, VOCABULARY, Answer, Client, running, tokens
 from test_pressure import mixed_jobs, worst
 
 from cachepawl.observe.series import HOST as OF_THE_HOST
@@ -32,8 +32,11 @@ Job = tuple[list[int], int]
 
 
 def round_of(count: int) -> list[Job]:
-    """More prompts than the device keeps: one after the other, each has left when it returns."""
-    return [(tokens(700 + i, LENGTH), 8) for i in range(count)]
+    """More prompts than the device keeps: one after the other, each has left when it returns.
+
+    No two begin with the same token, so that nothing is shared at any page size.
+    """
+    return [([VOCABULARY[i], *tokens(700 + i, LENGTH - 1)], 8) for i in range(count)]
 
 
 def one_by_one(client: Client, jobs: Sequence[Job]) -> list[Answer]:

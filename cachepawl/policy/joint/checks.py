@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from cachepawl.policy.joint.ages import LEVELS, level_of
 from cachepawl.policy.joint.sites import MARK_BYTES, Site
-from cachepawl.policy.joint.survival import Table
 from cachepawl.policy.joint.units import Unit, is_unit
 from cachepawl.tree import RadixTree
 
@@ -26,13 +25,18 @@ def violations(policy: Joint, tree: RadixTree) -> list[str]:
 
 
 def _units(policy: Joint, tree: RadixTree) -> Iterator[str]:
-    for node, unit in policy.units.items():
-        if unit.node is not node or node.owner is not tree.root or not is_unit(tree, node):
+    for unit in policy.units:
+        node = unit.node
+        if (
+            policy.units.get(node) is not unit
+            or node.owner is not tree.root
+            or not is_unit(tree, node)
+        ):
             yield f"{node!r} is a unit of the policy, and none in the tree"
     for node in tree.walk():
-        if tree.has_states and is_unit(tree, node) and node not in policy.units:
+        if tree.has_states and is_unit(tree, node) and policy.units.get(node) is None:
             yield f"{node!r} is a unit that the policy does not know"
-    for unit in policy.units.values():
+    for unit in policy.units:
         if len(unit.sites) > policy.most_claims:
             yield f"{unit.node!r} carries {len(unit.sites)} sites"
         for site in unit.sites:
@@ -46,7 +50,7 @@ def _queues(policy: Joint) -> Iterator[str]:
             if policy.units.get(unit.node) is not unit or unit.leaf != leaf or unit.rank < 0:
                 yield f"{unit.node!r} is in a queue of {'leaves' if leaf else 'inner nodes'}"
     queued = {id(unit) for queue in (policy.leaves, policy.inner) for unit in queue}
-    for unit in policy.units.values():
+    for unit in policy.units:
         if (unit.rank >= 0) != (id(unit) in queued):
             yield f"{unit.node!r} has rank {unit.rank} and does not stand there"
         if unit.rank < 0 and not _locked(unit) and policy.settled:
@@ -87,14 +91,15 @@ def _tables(policy: Joint) -> Iterator[str]:
     for spell in policy.requests.spells.remembered(policy.requests.now):
         if spell.ended and spell.level != level_of(spell.age):
             yield f"a spell of {spell.age} ms ended in level {spell.level}"
-        table: Table | None = spell.table
-        while table is not None:
-            reached, ended = counted.setdefault(table.key, ([0] * (LEVELS + 1), [0] * LEVELS))
-            for level in range(spell.level + 1):
-                reached[level] += 1
-            ended[spell.level] += spell.ended
-            table = table.parent
+        there, ended = counted.setdefault(spell.table.key, ([0] * LEVELS, [0] * LEVELS))
+        there[spell.level] += 1
+        ended[spell.level] += spell.ended
+    for table in policy.requests.classes.tables.values():
+        if table.parent is not None:
+            total = counted.setdefault(table.parent.key, ([0] * LEVELS, [0] * LEVELS))
+            for sums, told in zip(total, table.told(), strict=True):
+                sums[:] = [a + b for a, b in zip(sums, told, strict=True)]
     for key, table in policy.requests.classes.tables.items():
-        zero = [0] * (LEVELS + 1), [0] * LEVELS
-        if (table.reached, table.ended) != counted.get(key, zero):
-            yield f"class {key} counts {table.reached} and {table.ended}: {counted.get(key)}"
+        zero = [0] * LEVELS, [0] * LEVELS
+        if (table.there, table.ended) != counted.get(key, zero):
+            yield f"class {key} counts {table.there} and {table.ended}: {counted.get(key)}"

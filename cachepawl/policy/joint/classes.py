@@ -45,6 +45,8 @@ class Classes:
 
     def work_all(self) -> None:
         """Work out every table.  Cost: the tables."""
+        for table in reversed(self.tables.values()):
+            table.tell()
         for table in self.tables.values():
             table.work_out()
         for table in self.tables.values():

@@ -19,10 +19,10 @@ from cachepawl.policy.joint.ranks import NO_RANK, Queue, rank_of
 from cachepawl.policy.joint.reasons import why
 from cachepawl.policy.joint.requests import Requests
 from cachepawl.policy.joint.sites import STRIDE, Site
-from cachepawl.policy.joint.units import Bytes, Unit, above, frees_kv, is_unit, pair, saving
+from cachepawl.policy.joint.units import Bytes, Unit, Units, above, frees_kv, is_unit, pair, saving
 from cachepawl.policy.lru import LRU
 from cachepawl.tree import Node, RadixTree
-from cachepawl.types import Key
+from cachepawl.types import TOKEN_BYTES, Key
 
 MOST_LOOKS = 16
 """Units that are looked at again to find one victim."""
@@ -60,13 +60,13 @@ class Joint(EvictionPolicy):
         return self.requests.learned()
 
     def _fresh(self) -> None:
-        self.units: dict[Node, Unit] = {}
+        self.units = Units()
         self.leaves: Queue[Unit] = Queue()
         """Units whose KV could go with them."""
         self.inner: Queue[Unit] = Queue()
         """Units of which only the state could go."""
-        self.rows: dict[int, Site] = {}
-        """Where the prompts of running requests end."""
+        self.rows: dict[int, tuple[Site, int]] = {}
+        """Where the prompts of running requests end: the site, and tokens."""
         self._beside: Node | None = None
 
     # What it is told
@@ -79,7 +79,7 @@ class Joint(EvictionPolicy):
 
     def emptied(self, tree: RadixTree) -> None:
         """The tier that requests run on forgets what they taught as well."""
-        for unit in self.units.values():
+        for unit in self.units:
             unit.part()
             for site in unit.sites:
                 site.carriers[self.place] = None
@@ -90,7 +90,8 @@ class Joint(EvictionPolicy):
     def began(self, tree: RadixTree, row: int, key: Key, at: int, recalled: Facts | None) -> Facts:
         if self._beside is not None:
             self._settle(tree)
-        facts, self.rows[row] = self.requests.began(key, at, recalled)
+        facts, end = self.requests.began(key, at, recalled)
+        self.rows[row] = end, len(key.tokens) // TOKEN_BYTES
         return facts
 
     def published(self, tree: RadixTree, row: int, node: Node) -> None:
@@ -98,16 +99,17 @@ class Joint(EvictionPolicy):
             self._settle(tree)
         if not is_unit(tree, node):
             return
-        unit = self._unit(node)
-        end = self.rows.get(row)
-        if end is not None and node.end // self.stride > end.end:
-            self._claim(unit, self.requests.answered(end, node.end))
-        elif end is not None:
-            self._take_over(tree, end, unit)
+        unit = self.units.make(node)
+        if row in self.rows:
+            end, prompt = self.rows[row]
+            if node.end > prompt:
+                self._claim(unit, self.requests.answered(end, node.end))
+            else:
+                self._take_over(end, unit)
         # What is above saves as much and frees less than before: noticed when it comes up.
         self._look(tree, unit)
 
-    def _take_over(self, tree: RadixTree, site: Site, unit: Unit) -> None:
+    def _take_over(self, site: Site, unit: Unit) -> None:
         """Sites from a path's end up to the unit are its own now, unless a deeper one has them."""
         reach, depth = unit.node.end // self.stride, unit.node.end
         while site.parent is not None and site.end >= reach:
@@ -130,7 +132,7 @@ class Joint(EvictionPolicy):
             self._settle(tree)
         if not is_unit(tree, node):
             return
-        unit = self._unit(node)
+        unit = self.units.make(node)
         for tier in self.requests.tiers:
             assert isinstance(tier, Joint)
             there = tier.units.get(source)
@@ -148,12 +150,6 @@ class Joint(EvictionPolicy):
     def ended(self, tree: RadixTree, row: int) -> None:
         self.rows.pop(row, None)
 
-    def _unit(self, node: Node) -> Unit:
-        unit = self.units.get(node)
-        if unit is None:
-            unit = self.units[node] = Unit(node)
-        return unit
-
     def leaving(self, tree: RadixTree, victim: Victim) -> None:
         if self._beside is not None:
             self._settle(tree)
@@ -166,13 +162,13 @@ class Joint(EvictionPolicy):
         for site in left:
             site.carriers[self.place] = None
             if heir.parent is not None:
-                self._claim(self._unit(heir), site)
+                self._claim(self.units.make(heir), site)
         if victim.kind == "window":
             self.score(unit)
             return
         self._dequeue(unit)
         unit.part()
-        del self.units[node]
+        self.units.drop(node)
         if victim.kind == "kv":
             self._beside = _survivor(tree, node)
 
@@ -244,7 +240,7 @@ class Joint(EvictionPolicy):
         if self._beside is not None:
             self._settle(tree)
         self.requests.classes.work_all()
-        for unit in self.units.values():
+        for unit in self.units:
             self._look(tree, unit)
 
     def let_go(self, site: Site) -> None:
@@ -303,7 +299,7 @@ class Joint(EvictionPolicy):
             return
         if is_unit(tree, node):
             if not node.children:
-                self._look(tree, self._unit(node))
+                self._look(tree, self.units.make(node))
             return
         while len(node.children) == 1:
             (node,) = node.children.values()

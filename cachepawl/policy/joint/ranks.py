@@ -6,12 +6,13 @@ equal ranks the one that has held it longest comes first.
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Iterator
 from math import frexp
 from typing import Generic, TypeVar
 
-T = TypeVar("T")
+from cachepawl.policy.joint.ring import Link, Ring
+
+T = TypeVar("T", bound=Link)
 STEPS = 16
 LEAST, MOST = -63, 64
 """Exponents of two that are told apart."""
@@ -34,28 +35,28 @@ class Queue(Generic[T]):
     """Things by rank, lowest first."""
 
     def __init__(self) -> None:
-        self._ranks: dict[int, OrderedDict[T, None]] = {}
+        self._ranks: dict[int, Ring[T]] = {}
         self._used = 0
         """A bit for every rank that something has."""
         self._least = NO_RANK
         """The lowest of them."""
 
     def add(self, thing: T, rank: int) -> None:
-        """The last of its rank."""
+        """The last of its rank.  It stands in no queue."""
         held = self._ranks.get(rank)
         if held is None:
-            held = self._ranks[rank] = OrderedDict()
-        if not held:
+            held = self._ranks[rank] = Ring()
+        if held.empty:
             self._used |= 1 << rank
             if rank < self._least:
                 self._least = rank
-        held[thing] = None
+        held.join(thing)
 
     def remove(self, thing: T, rank: int) -> None:
-        """KeyError for what does not have that rank."""
+        """It has that rank here."""
         held = self._ranks[rank]
-        del held[thing]
-        if not held:
+        held.leave(thing)
+        if held.empty:
             self._used = used = self._used & ~(1 << rank)
             if rank == self._least:
                 self._least = (used & -used).bit_length() - 1 if used else NO_RANK
@@ -66,7 +67,7 @@ class Queue(Generic[T]):
 
     def first(self) -> T:
         """What comes first.  O(1).  KeyError if there is nothing."""
-        return next(iter(self._ranks[self._least]))
+        return self._ranks[self._least].first()
 
     def __iter__(self) -> Iterator[T]:
         """All, in order."""

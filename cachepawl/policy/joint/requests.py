@@ -123,15 +123,12 @@ class Requests:
         return best
 
     def _advance(self) -> None:
+        """Who carries what has another age now is worth more or less than before."""
         for site, level in self.spells.advance(self.now, MOST_ADVANCES):
             site.level = level
-            self._score(site)
-
-    def _score(self, site: Site) -> None:
-        """Its carriers are worth more or less than before."""
-        for tier, unit in zip(self.tiers, site.carriers, strict=False):
-            if unit is not None:
-                tier.score(unit)
+            for tier, unit in zip(self.tiers, site.carriers):  # noqa: B905  tiers may be fewer
+                if unit is not None:
+                    tier.score(unit)
 
     def _learn(self, walk: Walk, marks: bytes, limit: int, known: int) -> Site:
         """Uses of sites on the way, new ones where it parts and ends; returns the end."""
@@ -144,6 +141,7 @@ class Requests:
             if used.end * 2 >= total:
                 turn, gap = used.traits.turn + 1, self.now - used.last
             self._use(used)
+            self.sites.touch(used)
             self._use_answer(used, known)
         if max(used.end, walk.site.end) < walk.end < total:
             traits = Traits(BRANCH, 0, None, walk.end * self.stride)
@@ -158,7 +156,8 @@ class Requests:
             self._start(end, self.classes.table(traits, 0))
         elif end is not used and end.parent is not None and total * self.stride - 1 <= limit:
             self._use(end)
-        self.sites.touch(end)
+        if end.parent is not None:
+            self.sites.touch(end)
         return end
 
     def _use(self, site: Site) -> None:

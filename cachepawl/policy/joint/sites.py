@@ -7,12 +7,12 @@ are the same are taken for the same; where the cache knows better, it says how f
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 from cachepawl.policy.joint.ages import LAST
 from cachepawl.policy.joint.classes import BRANCH, Traits
+from cachepawl.policy.joint.ring import Link, Ring
 from cachepawl.policy.joint.spells import NONE
 from cachepawl.policy.joint.survival import Table
 from cachepawl.tree.edges import shared_bytes
@@ -29,6 +29,8 @@ MOST_TIERS = 2
 MOST_SITES = 1 << 16
 MOST_MARKS = 1 << 22
 """Remembered at most: 32 MiB of marks, of 256 million tokens."""
+MOST_CHANCES = 8
+"""Sites that are passed over to find one that can be forgotten."""
 
 
 def marks_of(key: Key, stride: int) -> bytes:
@@ -36,7 +38,7 @@ def marks_of(key: Key, stride: int) -> bytes:
     return memoryview(key.tokens).cast("q")[stride - 1 :: stride].tobytes()
 
 
-class Site:
+class Site(Link):
     """One of them.  `parent` is the next one towards the root."""
 
     __slots__ = (
@@ -47,7 +49,7 @@ class Site:
     def __init__(self, parent: Site | None, edge: bytes, end: int, traits: Traits) -> None:
         self.parent = parent
         self.number = 0
-        """Given in order, so that it names the site in every process."""
+        """Given in order of making and forgetting, so that it names it in every process."""
         self.edge = edge
         """Marks from the parent's depth to this one's."""
         self.hook = edge[:MARK_BYTES]
@@ -90,23 +92,33 @@ class Walk(NamedTuple):
 
 
 class Sites:
-    """A trie of sites, the latest used; every walk costs its path."""
+    """A trie of sites; every walk costs its path.
+
+    Of too many the one goes that was not used for longest of those without a site below, and
+    then, before any other, the one above it if that has none below any more.
+    """
 
     def __init__(self, most_sites: int = MOST_SITES, most_marks: int = MOST_MARKS) -> None:
         self._most_sites = most_sites
         self._most_marks = most_marks
         self._roots: dict[bytes, Site] = {}
-        self._order: OrderedDict[int, Site] = OrderedDict()
-        """By number, longest not used first; a parent behind its children."""
+        self._order: Ring[Site] = Ring()
+        """Longest not used first."""
+        self._bared: Site | None = None
+        """Above the one that was forgotten last, if nothing is below it now and no use is later."""
+        self._numbered: list[Site | None] = [None]
+        """By number; 0 is nobody's."""
+        self._free: list[int] = []
+        """Numbers of forgotten ones."""
         self.marks = 0
         """Held by all edges."""
-        self._count = 0
 
     def __len__(self) -> int:
-        return len(self._order)
+        return len(self._numbered) - 1 - len(self._free)
 
     def __iter__(self) -> Iterator[Site]:
-        return iter(self._order.values())
+        """Longest not used first."""
+        return iter(self._order)
 
     def walk(self, marks: bytes, namespace: bytes) -> Walk:
         """Follow marks.  Does not modify anything."""
@@ -123,10 +135,10 @@ class Sites:
             site = child
 
     def recall(self, facts: tuple[int, ...], namespace: bytes) -> Walk:
-        """The walk that had these facts; KeyError for sites that are not there."""
+        """The walk that had these facts; IndexError for numbers that were never given."""
         number, end, below = facts
-        site = self._order[number] if number else self._roots.get(namespace)
-        return Walk(site or root_of(namespace), end, self._order[below] if below else None)
+        site = self._numbered[number] if number else self._roots.get(namespace)
+        return Walk(site or root_of(namespace), end, self._numbered[below])
 
     def make(self, walk: Walk, marks: bytes, end: int, traits: Traits) -> Site:
         """A new site on a walked way: at `walk.end`, or deeper where nothing is known.
@@ -135,8 +147,12 @@ class Sites:
         """
         above, below = walk.site, walk.below if end == walk.end else None
         site = Site(above, marks[above.end * MARK_BYTES : end * MARK_BYTES], end, traits)
-        self._count += 1
-        site.number = self._count
+        if self._free:
+            site.number = self._free.pop()
+            self._numbered[site.number] = site
+        else:
+            site.number = len(self._numbered)
+            self._numbered.append(site)
         if above.parent is None:
             self._roots[above.edge] = above
         if below is None:
@@ -144,7 +160,7 @@ class Sites:
             above.children[site.hook] = site
         else:
             self._cut(above, site, below)
-        self._order[site.number] = site
+        self._order.join(site)
         return site
 
     @staticmethod
@@ -158,15 +174,22 @@ class Sites:
         site.children[below.hook] = below
 
     def touch(self, site: Site) -> None:
-        """The path to a site is the latest used."""
-        while site.parent is not None:
-            self._order.move_to_end(site.number)
-            site = site.parent
+        """It is the latest used."""
+        self._order.leave(site)
+        self._order.join(site)
 
     def excess(self) -> Site | None:
-        """A site that is to be forgotten, for there are too many."""
-        if len(self._order) > self._most_sites or self.marks > self._most_marks:
-            return next(iter(self._order.values()))
+        """A site that is to be forgotten, for there are too many; None if none comes up soon."""
+        if len(self) <= self._most_sites and self.marks <= self._most_marks:
+            return None
+        bared = self._bared
+        if bared is not None and not bared.children:
+            return bared
+        for _ in range(MOST_CHANCES):
+            site = self._order.first()
+            if not site.children:
+                return site
+            self.touch(site)
         return None
 
     def forget(self, site: Site) -> None:
@@ -174,9 +197,13 @@ class Sites:
         parent = site.parent
         assert parent is not None
         assert not site.children
+        self._order.leave(site)
         del parent.children[site.hook]
-        del self._order[site.number]
+        self._numbered[site.number] = None
+        self._free.append(site.number)
         self.marks -= len(site.edge) // MARK_BYTES
+        bare = parent.parent is not None and not parent.children
+        self._bared = parent if bare and parent.last <= site.last else None
         if parent.parent is None and not parent.children:
             del self._roots[parent.edge]
 

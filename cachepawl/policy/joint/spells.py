@@ -68,10 +68,9 @@ class Spells(Generic[Owner]):
         """A spell of an earlier run, before any of this one: it has no owner and is over."""
         at = self._add(table, 0) % self.most
         level = level_of(age)
-        for passed in range(1, level + 1):
-            table.note(table.all_reached, passed)
-        if ended:
-            table.note(table.all_ended, level)
+        table.there[0] -= 1
+        table.there[level] += 1
+        table.ended[level] += ended
         self._levels[at] = level
         self._ages[at] = age
         self._states[at] = ENDED if ended else CENSORED
@@ -87,9 +86,10 @@ class Spells(Generic[Owner]):
             return
         self._ages[at] = age = now - self._starts[at]
         level = level_of(age)
-        for passed in range(self._levels[at] + 1, level + 1):
-            table.note(table.all_reached, passed)
-        table.note(table.all_ended, level)
+        table.there[self._levels[at]] -= 1
+        table.there[level] += 1
+        table.ended[level] += 1
+        table.note()
         self._levels[at] = level
         self._states[at] = ENDED
         self._owners[at] = None
@@ -119,6 +119,7 @@ class Spells(Generic[Owner]):
         if oldest == count:
             return out
         states, levels = self._states, self._levels
+        tables, owners = self._tables, self._owners
         for level in range(1, LEVELS):
             edge = now - EDGES[level]
             if starts[oldest % size] > edge:
@@ -128,10 +129,12 @@ class Spells(Generic[Owner]):
                 number += 1
                 most -= 1
                 if states[at] == OPEN:
-                    levels[at] = level
-                    table, owner = self._tables[at], self._owners[at]
+                    table, owner = tables[at], owners[at]
                     assert table is not None
-                    table.note(table.all_reached, level)
+                    table.there[levels[at]] -= 1
+                    table.there[level] += 1
+                    table.note()
+                    levels[at] = level
                     if owner is not None:
                         out.append((owner, level))
             self._entering[level] = number
@@ -164,7 +167,8 @@ class Spells(Generic[Owner]):
         self._levels[at] = 0
         self._states[at] = OPEN
         self._tables[at] = table
-        table.note(table.all_reached, 0)
+        table.there[0] += 1
+        table.note()
         return number
 
     def _forget(self) -> None:
@@ -178,7 +182,6 @@ class Spells(Generic[Owner]):
     def _withdraw(self, at: int) -> None:
         table, level = self._tables[at], self._levels[at]
         assert table is not None
-        for passed in range(level + 1):
-            table.note(table.all_reached, passed, -1)
-        if self._states[at] == ENDED:
-            table.note(table.all_ended, level, -1)
+        table.there[level] -= 1
+        table.ended[level] -= self._states[at] == ENDED
+        table.note()

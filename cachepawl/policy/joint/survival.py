@@ -22,32 +22,29 @@ MOST = 0.999
 STALE = 4
 """A table is worked out again when a part in so many of what it knows is new."""
 
-Counts = list[list[int]]
-"""The counts by level of a class and of all that are coarser, finest first."""
-
 
 class Table:
     """Counts of one class and what follows from them.
 
-    Counts are exact at every moment, in this class and in the coarser ones.  What follows from
-    them is worked out table by table, as `Classes.work` gets round to it.
+    Spells are counted in the class that they are of, at every moment.  A coarser class hears of
+    them when the finer one is worked out, table by table, as `Classes.work` gets round to it.
     """
 
     __slots__ = (
-        "_due", "_limit", "_news", "all_ended", "all_reached", "ended",
-        "hazard", "index", "key", "parent", "reached", "used",
+        "_due", "_limit", "_news", "_told", "ended", "hazard", "index", "key", "parent",
+        "there", "used",
     )  # fmt: skip
 
     def __init__(self, key: tuple[int, ...], parent: Table | None, due: deque[Table]) -> None:
         self.key = key
         self.parent = parent
-        self.reached = [0] * (LEVELS + 1)
-        """Spells that reached each level; one 0 more at the end."""
+        self.there = [0] * LEVELS
+        """Spells by the level that they are in, or were in when they were over."""
         self.ended = [0] * LEVELS
-        """Spells that ended in each level."""
-        self.hazard: list[float] = [PRIOR] * LEVELS if parent is None else parent.hazard
+        """Of those, the ones that ended with a use."""
+        self.hazard: list[float] = [PRIOR] * LEVELS if parent is None else self._belief(parent)
         """For each level the chance that a spell that reaches it ends in it."""
-        self.index: list[float] = index_of(self.hazard) if parent is None else parent.index
+        self.index: list[float] = index_of(self.hazard)
         """For each level the uses a second that holding on pays, at best, from there on.
 
         Expected uses over expected seconds until a use or until one gives up, for the best
@@ -56,24 +53,16 @@ class Table:
         """
         self.used: Table | None = None
         """Of what is in this class and is used once more, where known."""
-        self.all_reached: Counts = [self.reached, *(parent.all_reached if parent else ())]
-        self.all_ended: Counts = [self.ended, *(parent.all_ended if parent else ())]
         self._due = due
+        self._told = [0] * LEVELS, [0] * LEVELS
+        """`there` and `ended` as the coarser class knows them."""
         self._news = 0
         """Counts that changed since it was worked out, as far as it was told."""
         self._limit = 1
         """So many are worth the work."""
 
-    def note(self, counts: Counts, level: int, by: int = 1) -> None:
-        """More spells of the class are among `all_reached` or `all_ended`, at a level.
-
-        Only for a class that no other leans on.
-        """
-        most, more, less, least = counts
-        most[level] += by
-        more[level] += by
-        less[level] += by
-        least[level] += by
+    def note(self) -> None:
+        """A spell was counted, or counted elsewhere."""
         self._news += 1
         if self._news == self._limit:
             self._due.append(self)
@@ -82,34 +71,65 @@ class Table:
         """All that is known was worked out."""
         self._news = 0
 
-    def work_out(self) -> None:
-        """Follow the counts, and tell the coarser class how many changed.  O(levels)."""
+    def told(self) -> tuple[list[int], list[int]]:
+        """`there` and `ended` as the coarser class knows them."""
+        return self._told
+
+    def tell(self) -> None:
+        """The coarser class counts what is counted here.  O(levels)."""
         parent = self.parent
         if parent is None:
+            return
+        for mine, theirs, known in (
+            (self.there, parent.there, self._told[0]),
+            (self.ended, parent.ended, self._told[1]),
+        ):
+            for level, count in enumerate(mine):
+                theirs[level] += count - known[level]
+            known[:] = mine
+        before = parent._news
+        parent._news = before + self._news
+        if before < parent._limit <= parent._news:
+            self._due.append(parent)
+
+    def work_out(self) -> None:
+        """Tell the coarser class, and follow the counts.  O(levels)."""
+        self.tell()
+        if self.parent is None:
             before, weight = [PRIOR] * LEVELS, PRIOR_WEIGHT
         else:
-            before, weight = parent.hazard, COARSER_WEIGHT
-            told = parent._news
-            parent._news = told + self._news
-            if told < parent._limit <= parent._news:
-                self._due.append(parent)
+            before, weight = self._belief(self.parent), COARSER_WEIGHT
         self._news = 0
-        self._limit = self.reached[0] // STALE or 1
-        self.hazard = hazard_of(self.reached, self.ended, before, weight)
+        self._limit = sum(self.there) // STALE or 1
+        self.hazard = hazard_of(self.there, self.ended, before, weight)
         self.index = index_of(self.hazard)
+
+    def _belief(self, parent: Table) -> list[float]:
+        """What is believed without a spell of this class: what the coarser one knows.
+
+        That one knows everything, and mostly what was never used.  Until told better, what was
+        used n times is taken to be n + 1 times as likely to be used as what was not.
+        """
+        if len(self.key) != 2:
+            return parent.hazard
+        times = self.key[0] + 1
+        return [min(times * chance, MOST) for chance in parent.hazard]
 
 
 def hazard_of(
-    reached: list[int], ended: list[int], before: list[float], weight: float
+    there: list[int], ended: list[int], before: list[float], weight: float
 ) -> list[float]:
     """Chances level by level; those that are in a level now count half for it."""
     out = []
-    for here, on, over, chance in zip(  # noqa: B905  reached has one more
-        reached, reached[1:], ended, before
-    ):
+    on = 0
+    """Spells that went on to the next level."""
+    for level in range(len(there) - 1, -1, -1):
+        over, reached = ended[level], on + there[level]
         # Exposed are half of: reached - (reached - ended - went on) / 2
-        found = (over + weight * chance) / ((here + over + on) / 2 + weight)
+        found = (over + weight * before[level]) / ((reached + over + on) / 2 + weight)
         out.append(found if found < MOST else MOST)
+        on = reached
+    out.reverse()
     return out
 
 

@@ -9,8 +9,10 @@ only it makes usable go, of an inner node the state alone:
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
+from cachepawl.policy.joint.ring import Link
 from cachepawl.policy.joint.sites import Site
 from cachepawl.tree import Node, RadixTree
 
@@ -28,7 +30,10 @@ WITH_COPY = 1 / 16
 """What is lost with a unit of which the host has a copy, as a share: a load, not a prefill."""
 
 
-class Unit:
+PARTS = 64
+
+
+class Unit(Link):
     """One of them, and the sites whose next use it would serve."""
 
     __slots__ = ("copy", "leaf", "node", "origin", "rank", "saving", "sites")
@@ -65,6 +70,33 @@ class Unit:
         if self.origin is not None:
             self.origin.copy = None
         self.copy = self.origin = None
+
+
+class Units:
+    """Those of a tree, by node, in `PARTS` tables: a table that grows does so in one step."""
+
+    def __init__(self) -> None:
+        self._parts: list[dict[Node, Unit]] = [{} for _ in range(PARTS)]
+
+    def get(self, node: Node) -> Unit | None:
+        """The unit of a node, if it is one."""
+        return self._parts[node.serial % PARTS].get(node)
+
+    def make(self, node: Node) -> Unit:
+        """The unit of a node, a new one if need be."""
+        part = self._parts[node.serial % PARTS]
+        unit = part.get(node)
+        if unit is None:
+            unit = part[node] = Unit(node)
+        return unit
+
+    def drop(self, node: Node) -> None:
+        """KeyError for a node that is none."""
+        del self._parts[node.serial % PARTS][node]
+
+    def __iter__(self) -> Iterator[Unit]:
+        for part in self._parts:
+            yield from part.values()
 
 
 def pair(above: Unit, below: Unit) -> None:

@@ -41,7 +41,7 @@ class Player:
     def _ask(self, step: Ask) -> Iterator[Row]:
         talk = self._talks.setdefault(step.talk, [{"role": "system", "content": SYSTEM}])
         if step.text is None:
-            talk.pop()
+            talk.pop()  # its answer
         else:
             talk.append({"role": "user", "content": step.text})
         row = self._send(step.label, talk)
@@ -54,13 +54,13 @@ class Player:
         yield row
 
     def _strangers(self, step: Strangers) -> Iterator[Row]:
-        """The least recently used goes first, so that what was there is gone once as much is."""
+        """What came back before is worth more than they are: they evict each other."""
         cached = self.section["stats"]["full_evictable_tokens"]
         gone = 0
         for number in range(1, step.most + 1):
-            row = self._send(
-                f"{step.label} {number}", [{"role": "user", "content": strangers_prompt(number)}]
-            )
+            talk = [{"role": "user", "content": strangers_prompt(number)}]
+            row = self._send(f"{step.label} {number}", talk)
+            self._talks[row.label] = talk
             yield row
             gone += row.evicted_tokens
             if gone >= cached:

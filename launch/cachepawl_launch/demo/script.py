@@ -13,7 +13,7 @@ ARENA_GB = {
     "lfm2": 0.0023,
     "qwen3": 0.0035,
 }
-"""GiB by family: some 4800 tokens, so that a handful of strangers push a conversation out."""
+"""GiB by family: some 4800 tokens, so that with a handful of strangers something has to go."""
 
 SYSTEM = (
     "You are the night clerk of a small harbour library. Answer in one short sentence. "
@@ -54,7 +54,10 @@ class Ask:
 
 @dataclass(frozen=True)
 class Strangers:
-    """Unrelated requests until what was cached before them is gone, `most` of them at most."""
+    """Unrelated requests until as much is evicted as was cached before, `most` of them at most.
+
+    Each begins a conversation of its own, named after the label and its number.
+    """
 
     label: str
     most: int
@@ -68,10 +71,10 @@ SCRIPT: Sequence[Ask | Strangers] = [
     Ask("chat 3 branches off", "3", "My son broke the bottle.", 0.5),
     Ask("chat 3 once more", "3", None, 0.5),
     Strangers("stranger", most=16),
-    Ask("chat 1 is back, turn 4", "1", "Sorry, I was out on deck.", most=0.25),
+    Ask("chat 1 is back, turn 4", "1", "Sorry, I was out on deck.", 0.5),
     Ask("chat 1, turn 5", "1", "Is there still tea?", 0.5),
+    Ask("stranger 1 once more", "stranger 1", None, most=0.25),
 ]
-
 
 _WORDS = ("rope", "anchor", "lantern", "herring", "pilot", "fog", "barrel", "compass", "gull")
 

@@ -43,17 +43,18 @@ class Loader:
         """Tokens that admitted requests had from the host."""
         self.hit_requests = 0
 
-    def start(self, queue: Sequence[Any], running: int) -> int:
+    def start(self, queue: Sequence[Any], running: int, rest: int = 0) -> int:
         """Start loads for the first requests of the queue, as far as they would fit then.
 
-        `running`: requests whose answers go on meanwhile.  A request that does not fit, with
+        `running`: requests whose answers go on meanwhile; `rest`: tokens that the prompt which is
+        being computed still takes.  A request that does not fit, with
         those before it, ends the pass: nothing behind it may take its room.  Returns its place
         if the host has something for it: from there on none should be admitted while loads are
         under way, for it would be computed without, in the room of those before it.
         """
         device = self._tier.device
         page = device.geometry.page_tokens
-        tokens, states = running * max(page, ANSWER_AHEAD), 0
+        tokens, states = rest + running * max(page, ANSWER_AHEAD), 0
         one_more = int(device.tree.has_states)
         for at, req in enumerate(queue[:FIRST]):
             whole = len(req.origin_input_ids) + len(req.output_ids) + page

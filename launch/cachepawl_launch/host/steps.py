@@ -101,10 +101,13 @@ class HostSteps:
     def fill_batch(self, original: Callable[..., Any], scheduler: Any, running_batch: Any) -> Any:
         """SGLang's `get_new_batch_prefill`, for those that wait for no load."""
         before, held = scheduler.waiting_queue, frozenset[int]()
-        if before and (running_batch.is_empty() or not running_batch.batch_is_full):
-            held = self._begin_loads(before, len(running_batch.reqs))
-        ready, waiting = split(before, lambda req: id(req) in held or self._waits(req))
         goes_on = scheduler.chunked_req
+        rest = 0 if goes_on is None else self._rest_of(goes_on)
+        if rest and not self.tier.device.fits(rest, 0):
+            self.tier.yield_holds()  # those who wait may be waiting for its end
+        if before and (running_batch.is_empty() or not running_batch.batch_is_full):
+            held = self._begin_loads(before, len(running_batch.reqs), rest)
+        ready, waiting = split(before, lambda req: id(req) in held or self._waits(req))
         if waiting:
             scheduler.waiting_queue = ready
         try:
@@ -119,15 +122,25 @@ class HostSteps:
         """Whether a request can not be admitted now."""
         return self.tier.waits(req.rid) and self.rides.boarding(req.rid) is None
 
-    def _begin_loads(self, queue: list[Any], running: int) -> frozenset[int]:
-        """Begin loads; which requests had better not be admitted while they are under way."""
+    def _rest_of(self, req: Any) -> int:
+        """Tokens of room that a prompt still takes of which some chunks are computed."""
+        device = self.tier.device
+        page, row = device.geometry.page_tokens, device.refs.rows[req.kv.req_pool_idx]
+        whole = len(req.origin_input_ids) + len(req.output_ids) + page
+        return max(0, whole - row.count * page)
+
+    def _begin_loads(self, queue: list[Any], running: int, rest: int) -> frozenset[int]:
+        """Begin loads; which requests had better not be admitted while they are under way.
+
+        `rest`: tokens of room that are spoken for.
+        """
         if self.tier.failure is not None:
             return frozenset()
-        first = self.loader.start(queue, running)
+        first = self.loader.start(queue, running, rest)
         if first < len(queue) and not running and len(self.tier.tickets):
             # What is being copied pins the room, and nobody else has a use for the time.
             self._end_transfers()
-            first = self.loader.start(queue, running)
+            first = self.loader.start(queue, running, rest)
         self.parts.copies.begin_loads()
         if not self.tier.tickets.under_way[LOAD]:
             return frozenset()

@@ -14,10 +14,10 @@ from cachepawl.tree import Node, RadixTree
 from cachepawl.types import Key, Runs
 
 PAGE_OF_DOCS = Path(__file__).parents[3] / "docs" / "policy.md"
-REACHED = [100, 100, 100, 40, 40] + [0] * (LEVELS - 4)
+THERE = [0, 0, 60, 0, 40] + [0] * (LEVELS - 5)
 ENDED = [0, 0, 60] + [0] * (LEVELS - 3)
 STATE = 3000
-CHANCES = hazard_of(REACHED, ENDED, [PRIOR] * LEVELS, COARSER_WEIGHT)
+CHANCES = hazard_of(THERE, ENDED, [PRIOR] * LEVELS, COARSER_WEIGHT)
 INDEX = [60 * index for index in index_of(CHANCES)]
 """Uses a minute."""
 
@@ -77,7 +77,7 @@ def test_the_two_leaves(
     births = sorted([(200_000 - 1000 * x_age, 1, 16384), (200_000 - 1000 * y_age, 2, 1024)])
     nodes = {name: grown(policy, name, tokens, at) for at, name, tokens in births}
     policy.began(tree, 3, Key(array("q", [3] * 64).tobytes()), 200_000, None)
-    units = [policy.units[nodes[1]], policy.units[nodes[2]]]
+    units = [policy.units.make(nodes[1]), policy.units.make(nodes[2])]
     assert tuple(round(unit.score, 4) for unit in units) == scores
     for score in scores:
         said(score)

@@ -34,7 +34,7 @@ def test_a_policy_goes_on_where_another_ended(tmp_path: Path) -> None:
     save(tmp_path / "history", list(policies[0].learned()))
     policies[1].remember(load(tmp_path / "history"))
     again = second.classes.tables[table.key]
-    assert (again.reached, again.ended) == (table.reached, table.ended)
+    assert (again.there, again.ended) == (table.there, table.ended)
     # It decides by it from the first request on.
     first.classes.work_all()
     assert again.index == table.index

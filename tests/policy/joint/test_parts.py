@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from cachepawl.policy.joint.ages import EDGES, LAST, LEVELS, WIDTHS, level_of
 from cachepawl.policy.joint.classes import BRANCH, END, Classes, Traits
 from cachepawl.policy.joint.ranks import NO_RANK, Queue, rank_of
+from cachepawl.policy.joint.ring import Link
 from cachepawl.policy.joint.sites import Sites
 from cachepawl.policy.joint.spells import Spells
 from cachepawl.policy.joint.survival import MOST, Table, index_of
@@ -47,22 +48,30 @@ def test_ranks_keep_the_order(one: float, other: float) -> None:
     assert rank_of(1e-15) < rank_of(1e15) < rank_of(1e300) < NO_RANK
 
 
+class Thing(Link):
+    __slots__ = ("number",)
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+
 @given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 4)), max_size=60))
 def test_the_queue_against_a_list(steps: list[tuple[int, int]]) -> None:
-    queue: Queue[int] = Queue()
+    queue: Queue[Thing] = Queue()
+    things = [Thing(number) for number in range(10)]
     model: list[tuple[int, int]] = []  # thing, rank; in order of arrival
     for thing, rank in steps:
         held = dict(model)
         if thing in held:
-            queue.remove(thing, held[thing])
+            queue.remove(things[thing], held[thing])
             model.remove((thing, held[thing]))
         else:
-            queue.add(thing, rank)
+            queue.add(things[thing], rank)
             model.append((thing, rank))
         order = sorted(model, key=lambda pair: pair[1])
-        assert list(queue) == [thing for thing, _ in order]
+        assert [thing.number for thing in queue] == [thing for thing, _ in order]
         if order:
-            assert (queue.least(), queue.first()) == (order[0][1], order[0][0])
+            assert (queue.least(), queue.first().number) == (order[0][1], order[0][0])
         else:
             assert queue.least() == NO_RANK
 
@@ -102,16 +111,19 @@ def test_tables_are_what_the_remembered_spells_say(steps: list[tuple[str, int]])
         assert told[owner] == sorted(set(told[owner]))
         if owner not in ended:
             assert max(told[owner], default=0) == level_of(now - starts[owner])
-    counted: dict[tuple[int, ...], list[int]] = {}
+    for finer in reversed(classes.tables.values()):
+        finer.tell()
+    counted: dict[tuple[int, ...], tuple[list[int], list[int]]] = {}
     for spell in spells.remembered(now):
-        table: Table | None = spell.table
-        while table is not None:
-            mine = counted.setdefault(table.key, [0, 0])
-            mine[0] += spell.level + 1
-            mine[1] += spell.ended
-            table = table.parent
+        at: Table | None = spell.table
+        while at is not None:
+            there, over = counted.setdefault(at.key, ([0] * LEVELS, [0] * LEVELS))
+            there[spell.level] += 1
+            over[spell.level] += spell.ended
+            at = at.parent
+    none = [0] * LEVELS, [0] * LEVELS
     for key, table in classes.tables.items():
-        assert [sum(table.reached), sum(table.ended)] == counted.get(key, [0, 0])
+        assert (table.there, table.ended) == counted.get(key, none)
 
 
 @given(st.lists(st.lists(st.integers(0, 1), min_size=1, max_size=6), max_size=25), st.booleans())
