@@ -49,9 +49,10 @@ def test_device_by_host(trace: str, capsys: pytest.CaptureFixture[str]) -> None:
 def test_files_of_a_comparison(trace: str, tmp_path: Path) -> None:
     """In processes, started the way a shell does."""
     out = tmp_path / "out"
-    words = [trace, *MODEL, *"--device-gb 1,4 --compare joint --jobs 2 --limit 9".split()]
+    words = [trace, *MODEL, "--device-gb", "1,4", "--limit", "9", "--jobs", "2"]
     done = subprocess.run(
-        [sys.executable, "-m", "cachepawl", "replay", *words, "--output-dir", str(out)],
+        [sys.executable, "-m", "cachepawl", "replay", *words, "--compare", "joint",
+         "--output-dir", str(out)],
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")
