@@ -175,6 +175,8 @@ class Sites:
 
     def touch(self, site: Site) -> None:
         """It is the latest used."""
+        if site is self._bared:
+            self._bared = None
         self._order.leave(site)
         self._order.join(site)
 

@@ -151,5 +151,6 @@ def test_sites_against_prefixes_in_a_set(prompts: list[list[int]], forget: bool)
         known |= {marks[: 8 * n] for n in range(1, len(prompt) + 1)}
         while (old := sites.excess()) is not None:
             sites.forget(old)
+        assert sites.walk(marks, b"").site.end == len(prompt)  # the latest used stays
         assert sites.marks == sum(len(site.edge) // 8 for site in sites)
         assert len(sites) <= 100
