@@ -39,6 +39,7 @@ def observing(folder: Path) -> Iterator[Observed]:
     config = {"publisher": "zmq", "endpoint": f"tcp://*:{events}", "topic": "kv-events"}
     more = [
         *("--cachepawl-device-gb", ARENA_GB, "--cachepawl-check-level", "2"),
+        *("--cachepawl-policy", "lru"),  # what is asked for again has been evicted
         *("--kv-events-config", json.dumps(config)),
         *("--cachepawl-map", "--admin-api-key", KEY),
         *("--cachepawl-trace", str(trace)),
