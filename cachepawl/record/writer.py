@@ -58,12 +58,12 @@ class Writer:
         return file
 
     def add(self, records: list[tuple[object, ...]]) -> None:
-        """Some more records, or none: time goes on."""
+        """Some more records; none says that no more come for now, so what there is can be read."""
+        now = time.monotonic()
         if records:
             self._file.write(self._encoder.text(records))
-        now = time.monotonic()
-        if self._file.unflushed < FLUSH_BYTES and now - self._flushed < FLUSH_SECONDS:
-            return
+            if self._file.unflushed < FLUSH_BYTES and now - self._flushed < FLUSH_SECONDS:
+                return
         self._flushed = now
         self._file.flush()
         if self._file.size >= self._start.part_bytes:
