@@ -6,7 +6,6 @@ count of its own; here are the cases that it is too small for.
 
 from __future__ import annotations
 
-import gc
 import random
 import sys
 from array import array
@@ -16,6 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmarks.clock import collector_off
 from cachepawl.cache import HybridPrefixCache
 from cachepawl.evacuation import Admission, Evacuated
 from cachepawl.pool.evacuation import BURST_FRAMES
@@ -195,13 +195,12 @@ def calls_of_a_burst(cached: int) -> int:
         nonlocal calls
         calls += event == "call"
 
-    gc.disable()  # who listens to the collector is no part of it
-    sys.setprofile(count)
-    try:
-        assert cache.make_way(0, 361) is Admission.OPEN
-    finally:
-        sys.setprofile(None)
-        gc.enable()
+    with collector_off():  # who listens to the collector is no part of it
+        sys.setprofile(count)
+        try:
+            assert cache.make_way(0, 361) is Admission.OPEN
+        finally:
+            sys.setprofile(None)
     assert cache.counters.evacuated_pages == 3
     assert cache.counters.evicted_tokens == 0
     return calls

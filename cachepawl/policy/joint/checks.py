@@ -97,7 +97,7 @@ def _tables(policy: Joint) -> Iterator[str]:
     for table in policy.requests.classes.tables.values():
         if table.parent is not None:
             total = counted.setdefault(table.parent.key, ([0] * LEVELS, [0] * LEVELS))
-            for sums, told in zip(total, table.told(), strict=True):
+            for sums, told in zip(total, table.told, strict=True):
                 sums[:] = [a + b for a, b in zip(sums, told, strict=True)]
     for key, table in policy.requests.classes.tables.items():
         zero = [0] * LEVELS, [0] * LEVELS

@@ -41,16 +41,16 @@ class Classes:
     def work(self) -> None:
         """Work out the table that has had news for longest, if any has."""
         if self._due:
-            self._due.popleft().work_out()
+            table = self._due.popleft()
+            table.tell()
+            table.follow()
 
     def work_all(self) -> None:
         """Work out every table.  Cost: the tables."""
         for table in reversed(self.tables.values()):
             table.tell()
         for table in self.tables.values():
-            table.work_out()
-        for table in self.tables.values():
-            table.forget_news()
+            table.follow()
         self._due.clear()
 
     def table(self, traits: Traits, uses: int) -> Table:

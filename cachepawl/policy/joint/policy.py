@@ -99,7 +99,7 @@ class Joint(EvictionPolicy):
             self._settle(tree)
         if not is_unit(tree, node):
             return
-        unit = self.units.make(node)
+        unit = self.units.of(node)
         if row in self.rows:
             end, prompt = self.rows[row]
             if node.end > prompt:
@@ -132,7 +132,7 @@ class Joint(EvictionPolicy):
             self._settle(tree)
         if not is_unit(tree, node):
             return
-        unit = self.units.make(node)
+        unit = self.units.of(node)
         for tier in self.requests.tiers:
             assert isinstance(tier, Joint)
             there = tier.units.get(source)
@@ -162,7 +162,7 @@ class Joint(EvictionPolicy):
         for site in left:
             site.carriers[self.place] = None
             if heir.parent is not None:
-                self._claim(self.units.make(heir), site)
+                self._claim(self.units.of(heir), site)
         if victim.kind == "window":
             self.score(unit)
             return
@@ -299,7 +299,7 @@ class Joint(EvictionPolicy):
             return
         if is_unit(tree, node):
             if not node.children:
-                self._look(tree, self.units.make(node))
+                self._look(tree, self.units.of(node))
             return
         while len(node.children) == 1:
             (node,) = node.children.values()

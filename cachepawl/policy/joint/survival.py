@@ -31,8 +31,8 @@ class Table:
     """
 
     __slots__ = (
-        "_due", "_limit", "_news", "_told", "ended", "hazard", "index", "key", "parent",
-        "there", "used",
+        "_due", "_limit", "_news", "ended", "hazard", "index", "key", "parent", "there", "told",
+        "used",
     )  # fmt: skip
 
     def __init__(self, key: tuple[int, ...], parent: Table | None, due: deque[Table]) -> None:
@@ -53,9 +53,9 @@ class Table:
         """
         self.used: Table | None = None
         """Of what is in this class and is used once more, where known."""
-        self._due = due
-        self._told = [0] * LEVELS, [0] * LEVELS
+        self.told = [0] * LEVELS, [0] * LEVELS
         """`there` and `ended` as the coarser class knows them."""
+        self._due = due
         self._news = 0
         """Counts that changed since it was worked out, as far as it was told."""
         self._limit = 1
@@ -67,22 +67,14 @@ class Table:
         if self._news == self._limit:
             self._due.append(self)
 
-    def forget_news(self) -> None:
-        """All that is known was worked out."""
-        self._news = 0
-
-    def told(self) -> tuple[list[int], list[int]]:
-        """`there` and `ended` as the coarser class knows them."""
-        return self._told
-
     def tell(self) -> None:
         """The coarser class counts what is counted here.  O(levels)."""
         parent = self.parent
         if parent is None:
             return
         for mine, theirs, known in (
-            (self.there, parent.there, self._told[0]),
-            (self.ended, parent.ended, self._told[1]),
+            (self.there, parent.there, self.told[0]),
+            (self.ended, parent.ended, self.told[1]),
         ):
             for level, count in enumerate(mine):
                 theirs[level] += count - known[level]
@@ -92,9 +84,8 @@ class Table:
         if before < parent._limit <= parent._news:
             self._due.append(parent)
 
-    def work_out(self) -> None:
-        """Tell the coarser class, and follow the counts.  O(levels)."""
-        self.tell()
+    def follow(self) -> None:
+        """What follows from the counts as they are now.  O(levels)."""
         if self.parent is None:
             before, weight = [PRIOR] * LEVELS, PRIOR_WEIGHT
         else:

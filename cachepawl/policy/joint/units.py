@@ -28,9 +28,8 @@ class Bytes(NamedTuple):
 
 WITH_COPY = 1 / 16
 """What is lost with a unit of which the host has a copy, as a share: a load, not a prefill."""
-
-
 PARTS = 64
+"""Tables that the units of a tree are spread over."""
 
 
 class Unit(Link):
@@ -82,7 +81,7 @@ class Units:
         """The unit of a node, if it is one."""
         return self._parts[node.serial % PARTS].get(node)
 
-    def make(self, node: Node) -> Unit:
+    def of(self, node: Node) -> Unit:
         """The unit of a node, a new one if need be."""
         part = self._parts[node.serial % PARTS]
         unit = part.get(node)

@@ -23,6 +23,11 @@ ANSWER_AHEAD = 32
 """Tokens of a running request's answer that a load leaves room for."""
 
 
+def room_of(req: Any, page: int) -> int:
+    """Tokens of room that a request takes to begin its answer: its prompt, and a page."""
+    return len(req.origin_input_ids) + len(req.output_ids) + page
+
+
 def nobody_to_tell(request: str, prefix: int, tokens: int) -> None:
     """Where nothing is recorded."""
 
@@ -46,18 +51,18 @@ class Loader:
     def start(self, queue: Sequence[Any], running: int, rest: int = 0) -> int:
         """Start loads for the first requests of the queue, as far as they would fit then.
 
-        `running`: requests whose answers go on meanwhile; `rest`: tokens that the prompt which is
-        being computed still takes.  A request that does not fit, with
-        those before it, ends the pass: nothing behind it may take its room.  Returns its place
-        if the host has something for it: from there on none should be admitted while loads are
-        under way, for it would be computed without, in the room of those before it.
+        `running`: requests whose answers go on meanwhile; `rest`: tokens that the prompt which
+        is being computed still takes.  A request that does not fit, with those before it, ends
+        the pass: nothing behind it may take its room.  Returns its place if the host has
+        something for it: from there on none should be admitted while loads are under way, for
+        it would be computed without, in the room of those before it.
         """
         device = self._tier.device
         page = device.geometry.page_tokens
         tokens, states = rest + running * max(page, ANSWER_AHEAD), 0
         one_more = int(device.tree.has_states)
         for at, req in enumerate(queue[:FIRST]):
-            whole = len(req.origin_input_ids) + len(req.output_ids) + page
+            whole = room_of(req, page)
             states += device.states_per_request
             if not self._tier.waits(req.rid):
                 wanted = tokens + whole - self._tier.loads.pinned(req.rid)

@@ -17,7 +17,7 @@ from cachepawl_launch.adapter import CachepawlPrefixCache
 from cachepawl_launch.boarding import Boarding
 from cachepawl_launch.host.agreement import Agree
 from cachepawl_launch.host.layer_waits import LayerWaits
-from cachepawl_launch.host.loading import Loader
+from cachepawl_launch.host.loading import Loader, room_of
 from cachepawl_launch.host.parts import HostParts
 from cachepawl_launch.host.rides import Rides
 from cachepawl_launch.host.waiting import join, split
@@ -126,8 +126,7 @@ class HostSteps:
         """Tokens of room that a prompt still takes of which some chunks are computed."""
         device = self.tier.device
         page, row = device.geometry.page_tokens, device.refs.rows[req.kv.req_pool_idx]
-        whole = len(req.origin_input_ids) + len(req.output_ids) + page
-        return max(0, whole - row.count * page)
+        return max(0, room_of(req, page) - row.count * page)
 
     def _begin_loads(self, queue: list[Any], running: int, rest: int) -> frozenset[int]:
         """Begin loads; which requests had better not be admitted while they are under way.

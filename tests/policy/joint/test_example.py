@@ -77,7 +77,7 @@ def test_the_two_leaves(
     births = sorted([(200_000 - 1000 * x_age, 1, 16384), (200_000 - 1000 * y_age, 2, 1024)])
     nodes = {name: grown(policy, name, tokens, at) for at, name, tokens in births}
     policy.began(tree, 3, Key(array("q", [3] * 64).tobytes()), 200_000, None)
-    units = [policy.units.make(nodes[1]), policy.units.make(nodes[2])]
+    units = [policy.units.of(nodes[1]), policy.units.of(nodes[2])]
     assert tuple(round(unit.score, 4) for unit in units) == scores
     for score in scores:
         said(score)
