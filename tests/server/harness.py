@@ -19,8 +19,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import imported
 import psutil
 import requests
+from forked import Program
 from prometheus_client.parser import text_string_to_metric_families
 
 from cachepawl_launch.cpu.flags import Limits, serve_args, serve_env
@@ -187,7 +189,9 @@ class End:
 class Server:
     """A running server process; `log` is all it has printed."""
 
-    def __init__(self, process: subprocess.Popen[bytes], port: int, log_path: Path) -> None:
+    def __init__(
+        self, process: subprocess.Popen[bytes] | Program, port: int, log_path: Path
+    ) -> None:
         self.process = process
         self.port = port
         self.log_path = log_path
@@ -312,24 +316,37 @@ def running(
     port = free_port()
     log = folder / f"{'pawl' if pawl else 'stock'}-{family}-{page}-{port}.log"
     words = command(family, page, port, pawl=pawl, limits=limits, more=more, model=model)
-    with launched(words, port, log, serve_env() | (env or {})) as server:
+    with launched(words, port, log, env and serve_env() | env) as server:
         yield server
 
 
 @contextmanager
-def launched(words: list[str], port: int, log: Path, env: dict[str, str]) -> Iterator[Server]:
+def launched(
+    words: list[str], port: int, log: Path, env: dict[str, str] | None = None
+) -> Iterator[Server]:
     """The server of this command line, once it is ready; all its processes are gone afterwards."""
-    with log.open("wb") as out:
-        process = subprocess.Popen(
-            words, stdout=out, stderr=out, env=os.environ | env, cwd=log.parent
-        )
-    server = Server(process, port, log)
+    server = Server(start(words, log, env), port, log)
     try:
         server.wait_ready()
         yield server
         assert server.asked_to_end or server.alive, f"the server died:\n{server.log[-6000:]}"
     finally:
         server.stop()
+
+
+def start(
+    words: list[str], log: Path, env: dict[str, str] | None = None
+) -> subprocess.Popen[bytes] | Program:
+    """The process of this command line, which prints into its log.
+
+    Without an `env` of its own it is served on this platform, with SGLang imported already
+    (`imported.py`).
+    """
+    if env is None and imported.allowed():
+        return imported.start(words[1:], log)
+    environment = os.environ | (serve_env() if env is None else env)
+    with log.open("wb") as out:
+        return subprocess.Popen(words, stdout=out, stderr=out, env=environment, cwd=log.parent)
 
 
 def dump(value: Any) -> str:

@@ -6,13 +6,13 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
-import psutil
 from harness import Server
 
 from cachepawl.offline.sglang.flags import ServerFlags, parse_flags
 from cachepawl.offline.sglang.memory import static_plan
 from cachepawl.offline.sglang.memory.budget import GIB, rest_budget
 from cachepawl.specs import ModelSpec, read_config
+from cachepawl_launch.cpu.flags import serve_env
 
 AMPLE = rest_budget(8 * GIB)
 """More than the caps leave a use for, so the machine's memory does not decide."""
@@ -27,10 +27,9 @@ class Sizes(NamedTuple):
 
 
 def flags_of(server: Server) -> ServerFlags:
-    """The flags on the command line of the server's process, and its environment."""
-    process = psutil.Process(server.process.pid)
-    chosen = [f"{k}={v}" for k, v in process.environ().items() if k.startswith("SGLANG_MAMBA")]
-    return parse_flags([*chosen, *process.cmdline()])
+    """The flags on its command line, and the variables that all servers here have."""
+    chosen = [f"{k}={v}" for k, v in serve_env().items() if k.startswith("SGLANG_MAMBA")]
+    return parse_flags([*chosen, *server.process.args])
 
 
 def spec_of_server(server: Server) -> ModelSpec:

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from os import environ
 from pathlib import Path
 
 import pytest
 from cells import LIMITS
-from harness import TOLERANCE, Server, command, free_port
+from harness import TOLERANCE, Server, command, free_port, start
 from test_pressure import mixed_jobs, worst
 
 from cachepawl.policy.joint.history import OldSpell, load
-from cachepawl_launch.cpu.flags import serve_env
 
 FAMILY, PAGE = "nemotron_h", 16
 JOINT = ["--cachepawl-policy", "joint", "--cachepawl-policy-history"]
@@ -27,11 +24,7 @@ def started(history: Path) -> Iterator[Server]:
     port, log = free_port(), history.parent / f"{time.monotonic_ns()}.log"
     more = ["--cachepawl-device-gb", "0.0009", "--cachepawl-check-level", "2"]
     call = command(FAMILY, PAGE, port, pawl=True, limits=LIMITS, more=[*more, *JOINT, str(history)])
-    with log.open("wb") as out:
-        process = subprocess.Popen(
-            call, stdout=out, stderr=out, env=environ | serve_env(), cwd=log.parent
-        )
-    server = Server(process, port, log)
+    server = Server(start(call, log), port, log)
     try:
         server.wait_ready()
         yield server

@@ -6,8 +6,8 @@ Importing SGLang takes a quarter of a minute, so it is done once.  A question is
 stdin, its answer a line on stdout:
 
 {"words": ["-m", "module", ...] or ["-c", "code"], "environment": {...}, "folder": "...",
- "out": "file", "err": "file"}
-{"code": exit code, "left": [processes that it has left behind]}
+ "out": "file", "err": "file", "spares": processes it may spawn}   -> {"pid": the program's}
+{"poll": pid}  -> {"code": None while it runs, "left": [processes that it has left behind]}
 
 What a program sees is as if Python had been started with those words, but for the modules, which
 are imported already, with the environment of this process.
@@ -17,11 +17,12 @@ from __future__ import annotations
 
 import json
 import os
-import runpy
 import sys
 from importlib import import_module
-from pathlib import Path
 from typing import Any
+
+import spares
+from become import become
 
 from cachepawl import collector
 
@@ -37,12 +38,23 @@ def main() -> None:
     print(json.dumps({"ready": True}), flush=True)
     while line := sys.stdin.readline():
         question = json.loads(line)
-        child = os.fork()
-        if child == 0:
-            become(question)
-            return
-        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-        print(json.dumps({"code": code, "left": session_of(child)}), flush=True)
+        if "poll" in question:
+            answer = poll(question["poll"])
+        else:
+            child = os.fork()
+            if child == 0:
+                begin(question)
+                return
+            answer = {"pid": child}
+        print(json.dumps(answer), flush=True)
+
+
+def poll(child: int) -> dict[str, Any]:
+    """Whether a program has ended, and how; asked again after its end, ChildProcessError."""
+    ended, status = os.waitpid(child, os.WNOHANG)
+    if not ended:
+        return {"code": None, "left": []}
+    return {"code": os.waitstatus_to_exitcode(status), "left": session_of(child)}
 
 
 def session_of(leader: int) -> list[int]:
@@ -57,30 +69,19 @@ def session_of(leader: int) -> list[int]:
     return found
 
 
-def become(question: dict[str, Any]) -> None:
-    """Run the program; its exit is this process's."""
+def begin(question: dict[str, Any]) -> None:
+    """Run the program in a session of its own; its exit is this process's."""
     os.setsid()
     for number, path, flags in (
         (0, os.devnull, os.O_RDONLY),
-        (1, question["out"], os.O_WRONLY | os.O_CREAT),
-        (2, question["err"], os.O_WRONLY | os.O_CREAT),
+        (1, question["out"], os.O_WRONLY | os.O_CREAT | os.O_APPEND),
+        (2, question["err"], os.O_WRONLY | os.O_CREAT | os.O_APPEND),
     ):
         opened = os.open(path, flags)
         os.dup2(opened, number)
         os.close(opened)
-    os.environ.clear()
-    os.environ.update(question["environment"])
-    os.chdir(question["folder"])
-    how, what, *arguments = question["words"]
-    sys.orig_argv = [sys.executable, *question["words"]]
-    if how == "-m":
-        sys.path[0] = str(Path.cwd())
-        sys.argv = [what, *arguments]
-        runpy.run_module(what, run_name="__main__", alter_sys=True)
-    else:
-        sys.path[0] = ""
-        sys.argv = ["-c", *arguments]
-        exec(compile(what, "<string>", "exec"), {"__name__": "__main__"})
+    if not spares.keep(question["spares"]):
+        become(question["words"], question["environment"], question["folder"])
 
 
 if __name__ == "__main__":
