@@ -28,7 +28,11 @@ PACKAGES = ("torch", "triton", "sglang", "flashinfer-python", "cachepawl")
 BARS = ((64 * 1024, 0.9), (16 * 1024, 0.75))
 """From so many bytes an extent, at least this share of one device-to-device copy."""
 FROM_BYTES, MOST_RATIO = 64 * 1024, 1.05
-LEAST_OF_PINNED, MOST_BLOCKED = 0.9, 0.5
+LEAST_OF_PINNED = 0.9
+MOST_BLOCKED = 0.1
+"""Of the device's work that is queued: a step that waits for any of it waits for nearly all."""
+MOST_EXPOSED = 0.5
+"""Of a load by layers that a forward waits for; the forward is long enough to hide all of it."""
 
 
 def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -116,7 +120,13 @@ def _between_tiers(found: dict[str, list[dict[str, Any]]]) -> list[str]:
         for row in found.get("loads", [])
         if row.get("blocked", 0) > MOST_BLOCKED
     ]
-    return narrow + waits
+    exposed = [
+        f"{row['row']}: {row['exposed']:.0%} of it is not hidden behind a forward of "
+        f"{row['forward_us'] / row['load_us']:.1f} times its length"
+        for row in found.get("loads", [])
+        if row["row"].startswith("load layers") and row["exposed"] > MOST_EXPOSED
+    ]
+    return narrow + exposed + waits
 
 
 def describe() -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -63,7 +64,15 @@ def test_rows_below_the_bar_are_named() -> None:
             ("engines", True, 1024, 0.1),
         )
     ]
-    loads = [{"row": "load"}, *({"row": "step", "blocked": share} for share in (0.5, 0.51))]
+    loads: list[dict[str, Any]] = [
+        {"row": row, "exposed": share, "forward_us": 300.0, "load_us": 100.0}
+        for row, share in (
+            ("load whole pages", 1.0),
+            ("load layers by kernel", 0.5),
+            ("load layers by pitched copies", 0.51),
+        )
+    ]
+    loads += [{"row": "step", "blocked": share} for share in (0.1, 0.11)]
     found = {"extents": copies, "arena": moved, "attention": attention, "steps": []}
     found |= {"host": host, "loads": loads}
     assert below_the_bar(found) == [
@@ -71,7 +80,9 @@ def test_rows_below_the_bar_are_named() -> None:
         "copy of extents of 1048576 bytes: 89% of one copy",
         "evacuate: 80% of one copy",
         "write pages by engines: 89% of a pinned copy",
-        "step: the host was held for 51% of the device's work",
+        "load layers by pitched copies: 51% of it is not hidden behind a forward of 3.0 times its "
+        "length",
+        "step: the host was held for 11% of the device's work",
         "decode: 1.06 times the contiguous time",
     ]
 

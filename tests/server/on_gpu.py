@@ -40,6 +40,7 @@ ARENA = {"cuda": "0.1", "cpu": "0.02"}
 LIMITS = Limits(None, None, requests=12, context=4096, chunked_prefill=CHUNK)
 CHECKED = ["--cachepawl-check-level", "2"]
 CORRUPT = ["--cachepawl-corrupt-restored-state"]
+HOST = ["--cachepawl-host-gb", "8x"]
 
 
 class Run(NamedTuple):
@@ -122,7 +123,20 @@ def serve(run: Run, folder: Path) -> str:
     assert run.device == "cpu" or moved["name"] == "triton", moved
     assert max(near, close) < CLOSE, f"log-probabilities are off by {near:.4f}, {close:.4f}"
     said = f"off by {near:.5f} warm, {close:.5f} in a crowd; moved by {moved['name']}"
+    said += f"; {below(run, folder)}"
     return said + (f"; wrong states {control(run, folder):.3f}" if run.cell.has_states else "")
+
+
+def below(run: Run, folder: Path) -> str:
+    """The crowd again with a host tier, from which the second answers have their prefixes."""
+    with running(run, folder, [*CHECKED, *HOST]) as server:
+        close = crowd(server.client)
+        stats, pawl = server.client.wait_copied(), server.client.pawl()
+    assert pawl["host"]["failure"] is None, pawl["host"]["failure"]
+    assert stats["host_writes"] > 0 < stats["host_hit_tokens"], "nothing came from the host"
+    assert stats["host_loads_failed"] == stats["host_writes_failed"] == 0
+    assert close < CLOSE, f"with a host tier log-probabilities are off by {close:.4f}"
+    return f"{close:.5f} with {stats['host_hit_tokens']} tokens from the host"
 
 
 def control(run: Run, folder: Path) -> float:

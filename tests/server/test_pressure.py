@@ -12,7 +12,7 @@ import time
 import pytest
 import requests
 from cells import Cell
-from harness import TOLERANCE, Answer, Client, Server, tokens
+from harness import TOLERANCE, Answer, Client, Server, hopefully, tokens
 
 Job = tuple[list[int], int]
 
@@ -108,12 +108,10 @@ def test_prompt_larger_than_the_arena(client: Client) -> None:
 def test_retraction(client: Client, server: Server) -> None:
     """More answers than fit: some wait, some are taken back and resume, all are right."""
     jobs = [(tokens(500 + i, 60), 300) for i in range(12)]
-    # SGLang hopes that answers end early, unless told that they ignore their end.
-    hopeful = {"temperature": 0, "max_new_tokens": 300, "min_new_tokens": 300}
     before = server.log.count("Retract requests")
-    warm = client.generate_many(jobs, 12, sampling_params=hopeful)
+    warm = client.generate_at_once(jobs, hopefully)
     client.wait_idle()
-    cold = [client.cold(*job, sampling_params=hopeful) for job in jobs[:4]]
+    cold = [client.cold(*job, sampling_params=hopefully(300)) for job in jobs[:4]]
     assert worst(cold, warm[:4]) < TOLERANCE
     assert all(len(answer.ids) == 300 for answer in warm)
     assert server.log.count("Retract requests") > before
