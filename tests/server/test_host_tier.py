@@ -53,6 +53,7 @@ def test_what_was_evicted_comes_back(cell: Cell, tmp_path: Path) -> None:
         assert all(answer.cached == 0 for answer in cold)
         before = client.wait_idle()
         warm = one_by_one(client, jobs)
+        assert client.stats()["host_step_waits"] == 0
         assert worst(cold, warm) < TOLERANCE
         assert {answer.cached for answer in warm} == {cell.repeat(LENGTH)}
         after = client.wait_idle()
