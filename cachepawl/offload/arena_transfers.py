@@ -31,9 +31,9 @@ from cachepawl.offload.extents import (
     pieces_of,
     state_extents,
 )
-from cachepawl.offload.lanes import Lane, Mark, Work
+from cachepawl.offload.lanes import Failed, Lane, Mark, Work
 from cachepawl.offload.layers import GROUP_BYTES, group_count, layer_groups
-from cachepawl.offload.transfers import Copy, Direction, Order, Outcome
+from cachepawl.offload.transfers import FAILURES, Copy, Direction, Order, Outcome, describe
 from cachepawl.pool.geometry import Geometry
 
 
@@ -111,7 +111,8 @@ class ArenaTransfers:
         """A write-back is submitted at once, a load by the next `begin_loads`.
 
         TransferError when places do not exist or do not match, and while a CUDA graph is being
-        captured: it would contain the copy.  What fails later is told by the outcome.
+        captured: it would contain the copy.  One of `FAILURES` when a write-back cannot be
+        submitted.  What fails later is told by the outcome.
         """
         if self._device.raw.is_cuda and torch.cuda.is_current_stream_capturing():
             raise TransferError("a CUDA graph is being captured; transfer before or after")
@@ -154,10 +155,20 @@ class ArenaTransfers:
     # -- the step -------------------------------------------------------------------------
 
     def begin_loads(self) -> None:
-        """Submit the loads asked for since the last call; before the forward that reads them."""
+        """Submit the loads asked for since the last call; before the forward that reads them.
+
+        Never raises what a device may: loads that cannot be submitted end with that error.
+        """
         if not self._asked:
             return
         asked, self._asked = self._asked, []
+        try:
+            self._begin(asked)
+        except FAILURES as error:
+            tickets = [order.ticket for order in asked]
+            self._under_way[Direction.LOAD_BACK].append(_Submitted(tickets, Failed(error)))
+
+    def _begin(self, asked: list[Order]) -> None:
         states, pieces = self._parts(order.copy for order in asked)
         copier, device, host = self._copiers.load, self._device, self._host
         groups = self._groups(pieces)
@@ -261,6 +272,6 @@ def _ended(queue: deque[_Submitted]) -> Iterable[Outcome]:
             if not queue[0].end.reached():
                 return
         except Exception as raised:
-            error = f"{type(raised).__name__}: {raised}"
+            error = describe(raised)
         for ticket in queue.popleft().tickets:
             yield Outcome(ticket, error)

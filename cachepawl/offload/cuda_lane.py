@@ -1,12 +1,17 @@
-"""A lane that is a CUDA stream.  Needs torch.  Only `wait` and `close` wait for the device."""
+"""A lane that is a CUDA stream.  Needs torch.
+
+Only `wait` and `close` wait for the device, and `run` where it fails.
+"""
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 
 import torch
 
 from cachepawl.offload.lanes import Mark, Work
+from cachepawl.offload.transfers import FAILURES
 
 
 class CudaMark:
@@ -36,8 +41,9 @@ class CudaMark:
             stream.wait_event(event)
 
     def wait(self) -> None:
-        for event in self._events:
-            event.synchronize()
+        with contextlib.suppress(*FAILURES):  # `reached` tells
+            for event in self._events:
+                event.synchronize()
 
 
 class CudaLane:
@@ -52,6 +58,15 @@ class CudaLane:
         self._stream = torch.cuda.Stream(device, priority=-1 if urgent else 0)
 
     def run(self, steps: Sequence[Work], after: Mark) -> list[Mark]:
+        try:
+            return self._run(steps, after)
+        except FAILURES:
+            # No mark tells of the steps that were launched: they must have ended.
+            with contextlib.suppress(*FAILURES):
+                self._stream.synchronize()
+            raise
+
+    def _run(self, steps: Sequence[Work], after: Mark) -> list[Mark]:
         with torch.cuda.stream(self._stream):
             after.hold()
             marks: list[Mark] = []

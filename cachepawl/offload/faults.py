@@ -4,6 +4,8 @@ write:0:fail        the first write-back ends with an error; nothing was copied
 load:3:late:20      the outcome of the fourth load comes 20 polls after it was due
 load:*:spoil        every load is copied and then ends with an error
 write:1:refuse      the second write-back cannot be submitted
+load:2:memory       the copy that begins next once the third load was started has no memory
+write:2:no-start    there is no memory to start the third write-back
 load:0:die          the process is killed between the first load's copy and its outcome
 random:7:10         seed 7: one order in ten is refused, fails, is spoilt or late
 """
@@ -16,7 +18,7 @@ import signal
 from collections import deque
 from collections.abc import Callable
 from enum import Enum
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from cachepawl.errors import ConfigError, TransferError
 from cachepawl.offload.transfers import Direction, Order, Outcome, Transfers
@@ -32,6 +34,8 @@ class Action(Enum):
     FAIL = "fail"
     SPOIL = "spoil"
     LATE = "late"
+    MEMORY = "memory"
+    NO_START = "no-start"
     DIE = "die"
 
 
@@ -70,7 +74,7 @@ def _parse_fault(word: str) -> tuple[Direction, int | None, Fault]:
     except (KeyError, IndexError, ValueError):
         raise ConfigError(
             f"fault {word!r}: give write or load, the order's number or *, and refuse, fail, "
-            f"spoil, die or late:POLLS, as in load:3:late:20"
+            f"spoil, memory, no-start, die or late:POLLS, as in load:3:late:20"
         ) from None
     return direction, number, Fault(action, polls)
 
@@ -97,6 +101,16 @@ def kill_this_process() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+class Memory(Protocol):
+    """What copies are made with, when it runs out."""
+
+    def run_out(self, direction: Direction) -> None:
+        """The next copy of that direction raises for want of memory."""
+
+    def error(self) -> Exception:
+        """What an allocation raises."""
+
+
 class _Pending:
     """An order that was accepted and whose outcome has not been told."""
 
@@ -115,8 +129,15 @@ class FaultyTransfers:
     """
 
     def __init__(
-        self, inner: Transfers, script: Script, *, die: Callable[[], None] = kill_this_process
+        self,
+        inner: Transfers,
+        script: Script,
+        memory: Memory,
+        *,
+        die: Callable[[], None] = kill_this_process,
     ) -> None:
+        """`memory`: of the copiers that `inner` copies with (`faulty_copiers.Shortage`)."""
+        self._memory = memory
         self._inner = inner
         self._script = script
         self._die = die
@@ -131,6 +152,10 @@ class FaultyTransfers:
         action = fault.action if fault else None
         if action is Action.REFUSE:
             raise TransferError(f"ticket {order.ticket}: refused, {INJECTED}")
+        if action is Action.NO_START:
+            raise self._memory.error()
+        if action is Action.MEMORY:
+            self._memory.run_out(order.direction)
         pending = _Pending(order.ticket, fault)
         if action is Action.FAIL:
             pending.outcome = Outcome(order.ticket, f"failed, {INJECTED}")

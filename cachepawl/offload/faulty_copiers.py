@@ -1,4 +1,7 @@
-"""Copiers that are wrong or slow on purpose, for tests that have to notice.  Needs torch."""
+"""Copiers that are wrong, slow or out of memory on purpose, for tests that have to notice.
+
+Needs torch.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,8 @@ from cachepawl.errors import ConfigError
 from cachepawl.offload.copier import Copier, TokenRows, token_entries
 from cachepawl.offload.copiers import Copiers
 from cachepawl.offload.extents import Extents, Piece
+from cachepawl.offload.faults import INJECTED
+from cachepawl.offload.transfers import Direction
 
 KINDS = ("pages", "states")
 
@@ -26,6 +31,54 @@ def corrupted(copiers: Copiers, kind: str) -> Copiers:
 def slowed(copiers: Copiers, seconds: float) -> Copiers:
     """The same, but each call takes `seconds` longer.  For lanes that are threads."""
     return Copiers(*(SlowCopier(copier, seconds) for copier in copiers))
+
+
+class Shortage:
+    """Memory that runs out when it is told to; copies may begin on any thread."""
+
+    def __init__(self) -> None:
+        self._out: set[Direction] = set()
+
+    def run_out(self, direction: Direction) -> None:
+        """The next copy of that direction raises for want of memory."""
+        self._out.add(direction)
+
+    def error(self) -> Exception:
+        """What an allocation raises."""
+        return torch.OutOfMemoryError(f"out of memory, {INJECTED}")
+
+    def around(self, copiers: Copiers) -> Copiers:
+        """The same, but they need this memory."""
+        write, *loads = copiers
+        return Copiers(
+            StarvingCopier(write, self, Direction.WRITE_BACK),
+            *[StarvingCopier(load, self, Direction.LOAD_BACK) for load in loads],
+        )
+
+    def use(self, direction: Direction) -> None:
+        """Raises where it has run out, once."""
+        if direction in self._out:
+            self._out.discard(direction)
+            raise self.error()
+
+
+class StarvingCopier:
+    """Copies where there is memory."""
+
+    def __init__(self, inner: Copier, memory: Shortage, direction: Direction) -> None:
+        self._inner = inner
+        self._memory = memory
+        self._direction = direction
+
+    def extents(self, dst: torch.Tensor, src: torch.Tensor, extents: Extents) -> None:
+        self._memory.use(self._direction)
+        self._inner.extents(dst, src, extents)
+
+    def rows(
+        self, dst: torch.Tensor, src: torch.Tensor, pieces: list[Piece], rows: TokenRows
+    ) -> None:
+        self._memory.use(self._direction)
+        self._inner.rows(dst, src, pieces, rows)
 
 
 class ZeroingCopier:

@@ -40,6 +40,7 @@ class Lane(Protocol):
     def run(self, steps: Sequence[Work], after: Mark) -> list[Mark]:
         """Run the steps in order; one mark behind each.  Returns without waiting for them.
 
+        Where the lane itself fails it raises, and nothing of the call is under way any more.
         A step that raises is not retried; its mark and those of the steps behind it, which do
         not run, raise the same.
         """

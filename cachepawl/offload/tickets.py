@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from cachepawl.errors import ArgumentError, TransferError
-from cachepawl.offload.transfers import Copy, Direction, Order, Transfers
+from cachepawl.offload.transfers import FAILURES, Copy, Direction, Order, Transfers, describe
 from cachepawl.policy.base import Victim
 from cachepawl.tree import Lock, Node
 from cachepawl.types import Key
@@ -104,7 +104,10 @@ class Tickets:
         return self._next
 
     def start(self, ticket: Ticket) -> None:
-        """Submit.  What cannot be submitted has ended, with an error, and waits for its turn."""
+        """Submit.  What cannot be submitted has ended, with an error, and waits for its turn.
+
+        So it is where memory for the copy is refused, or the driver refuses it: see `FAILURES`.
+        """
         self.started += 1
         self.under_way[ticket.direction].append(ticket)
         self.nbytes[ticket.direction] += ticket.nbytes
@@ -113,6 +116,8 @@ class Tickets:
             self.transfers.start(Order(ticket.number, ticket.direction, ticket.copy))
         except TransferError as error:
             self._end(ticket.number, str(error))
+        except FAILURES as error:
+            self._end(ticket.number, describe(error))
 
     def collect(self) -> None:
         """Take note of what has ended.  Never blocks."""

@@ -7,6 +7,12 @@ from typing import NamedTuple, Protocol
 
 from cachepawl.types import Runs
 
+FAILURES = (RuntimeError, OSError, MemoryError)
+"""What a device, its driver or an allocation may raise; TransferError and torch's own errors are
+among them.  Such a failure costs the host tier, never the server.  Anything else is a mistake
+in this program, and is not caught.
+"""
+
 
 class Direction(Enum):
     """Which way the bytes go."""
@@ -42,11 +48,18 @@ class Outcome(NamedTuple):
     """None: every byte has arrived.  Otherwise why not; the destination's bytes are undefined."""
 
 
+def describe(error: BaseException) -> str:
+    """An error in an outcome's words, on one line."""
+    return " ".join(f"{type(error).__name__}: {error}".split())
+
+
 class Transfers(Protocol):
     """Copies asynchronously.  Both ends of an order stay as they are until its outcome."""
 
     def start(self, order: Order) -> None:
-        """Submit; TransferError if that cannot be done, and then nothing was copied.
+        """Submit; one of `FAILURES`, TransferError first of all, if that cannot be done.
+
+        Then nothing is under way, and what the destination has is undefined.
 
         What the device was told to compute before this call is in the bytes that are copied.
         """

@@ -41,6 +41,7 @@ class Moving:
         self.outcomes: list[Outcome] = []
         self.refuses = 0
         """The next so many orders are refused."""
+        self.refusal: type[BaseException] = TransferError
         self.log: list[Order] = []
 
     def _memories(self, order: Order) -> tuple[Bytes, Bytes]:
@@ -50,7 +51,7 @@ class Moving:
     def start(self, order: Order) -> None:
         if self.refuses:
             self.refuses -= 1
-            raise TransferError(f"ticket {order.ticket} refused")
+            raise self.refusal(f"ticket {order.ticket} refused")
         assert order.copy.pages_from.count == order.copy.pages_to.count
         assert len(order.copy.states_from) == len(order.copy.states_to)
         self.under_way.append(order)

@@ -12,7 +12,7 @@ from cachepawl.offload.arena_transfers import ArenaTransfers, Side
 from cachepawl.offload.copiers import copiers_for
 from cachepawl.offload.device_lanes import lanes_for
 from cachepawl.offload.faults import FaultyTransfers, parse_script
-from cachepawl.offload.faulty_copiers import corrupted
+from cachepawl.offload.faulty_copiers import Shortage, corrupted
 from cachepawl.offload.host_arena import HostArena
 from cachepawl.offload.layers import WHOLE_PAGES
 from cachepawl.pool.geometry import Geometry
@@ -90,15 +90,18 @@ class RealRig(Rig):
         arena = HostArena(device, self.host.geometry.total_bytes, pinned=False)
         there = Side(arena.raw, arena.geometry)
         self.here, self.there = Memory(here), Memory(there)  # type: ignore[assignment]
-        copiers = copiers_for(CPU)
+        memory = Shortage()
+        copiers = memory.around(copiers_for(CPU))
         if corrupt is not None:
             copiers = corrupted(copiers, corrupt)
         self.copies = ArenaTransfers(
             here, there, copiers, lanes_for(CPU, threads=True), group_bytes=WHOLE_PAGES
         )
-        self.tier.tickets.transfers = (
-            FaultyTransfers(self.copies, parse_script(faults)) if faults else self.copies
-        )
+        if faults is None:
+            self.tier.tickets.transfers = self.copies
+        else:
+            script = parse_script(faults)
+            self.tier.tickets.transfers = FaultyTransfers(self.copies, script, memory)
 
     def settle_all(self) -> None:
         """Polls until nothing is under way or wanted."""

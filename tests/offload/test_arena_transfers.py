@@ -16,6 +16,7 @@ from cachepawl.offload.arena_transfers import ArenaTransfers, Lanes, Side
 from cachepawl.offload.copiers import Copiers, copiers_for
 from cachepawl.offload.device_lanes import lanes_for
 from cachepawl.offload.faulty_copiers import corrupted, slowed
+from cachepawl.offload.lanes import NOW, Mark
 from cachepawl.offload.transfers import Order, Outcome
 from cachepawl.pool.geometry import Geometry
 
@@ -244,6 +245,51 @@ def test_a_failed_load_says_so_and_holds_nobody_up() -> None:
     made.transfers.wait()
     assert made.transfers.finished() == [Outcome(7, "RuntimeError: no link")]
     made.transfers.close()
+
+
+def test_loads_that_cannot_be_submitted_end_with_the_error() -> None:
+    """In their turn: behind the one that is under way.  The next ones are tried again."""
+    _, load, lanes = manual_lanes()
+    broken = [False]
+
+    def fence() -> Mark:
+        if broken[0]:
+            raise torch.OutOfMemoryError("no event")
+        return NOW
+
+    made = tiers(lanes=lanes._replace(fence=fence))
+    before = made.device.raw.clone()
+    made.transfers.start(Order(0, LOAD, copy_of([3], [2])))
+    made.transfers.begin_loads()
+    broken[0] = True
+    made.transfers.start(Order(1, LOAD, copy_of([3], [4], [5], [5])))
+    made.transfers.start(Order(2, LOAD, copy_of([3], [1])))
+    made.transfers.begin_loads()
+    with pytest.raises(torch.OutOfMemoryError):
+        made.transfers.start(Order(3, WRITE, copy_of([1], [3])))
+    assert made.transfers.finished() == []
+    made.transfers.wait_states()
+    made.transfers.wait_layer(SHAPES.kv.layers - 1)
+    error = "OutOfMemoryError: no event"
+    told = made.transfers.finished()
+    assert told == [Outcome(0, None), Outcome(1, error), Outcome(2, error)]
+    before.view(6, -1)[2] = made.host.pages[3]
+    assert torch.equal(made.device.raw, before)
+    broken[0] = False
+    made.transfers.start(Order(4, LOAD, copy_of([3], [1])))
+    made.transfers.wait()
+    assert made.transfers.finished() == [Outcome(4, None)]
+    assert not load.steps
+
+
+def test_a_mistake_is_not_told_as_an_outcome() -> None:
+    def fence() -> Mark:
+        raise AssertionError
+
+    made = tiers(lanes=lanes_for(CPU)._replace(fence=fence))
+    made.transfers.start(Order(0, LOAD, copy_of([3], [2])))
+    with pytest.raises(AssertionError):
+        made.transfers.begin_loads()
 
 
 @pytest.mark.parametrize("kind", ["pages", "states"])

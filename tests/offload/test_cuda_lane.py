@@ -106,6 +106,36 @@ def test_a_failed_step_is_told_of_when_what_it_launched_has_ended(device: Device
             mark.reached()
 
 
+def test_a_lane_that_fails_leaves_nothing_under_way(device: Device) -> None:
+    """No event for the first step, which was launched: the host waits for it, then raises."""
+    lane = CudaLane(torch.device("cuda"), urgent=False)
+    fence = CudaMark(device.current)
+
+    def last_event() -> None:
+        device.calls.append("write runs")
+        cuda_lane.torch.cuda.Event = no_event  # type: ignore[misc]
+
+    def no_event() -> Any:
+        raise torch.OutOfMemoryError("no event")
+
+    with pytest.raises(torch.OutOfMemoryError, match="no event"):
+        lane.run([last_event], fence)
+    assert device.calls[-2:] == ["write runs", "host waits write"]
+
+
+def test_waiting_raises_nothing_and_reached_tells(device: Device) -> None:
+    mark = CudaMark(device.current)
+
+    def lost(*_: object) -> bool:
+        raise RuntimeError("device lost")
+
+    for event in mark._events:
+        event.synchronize = event.query = lost
+    mark.wait()
+    with pytest.raises(RuntimeError, match="device lost"):
+        mark.reached()
+
+
 def test_a_fence_behind_several_streams(device: Device) -> None:
     other = device.stream(name="schedule")
     fence = CudaMark(device.current, other)

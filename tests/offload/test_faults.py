@@ -14,8 +14,10 @@ from machine import LOAD, WRITE, TransferMachine
 from tiers import CPU, Tiers, copy_of, tiers
 
 from cachepawl.errors import ConfigError, TransferError
+from cachepawl.offload.copiers import copiers_for
 from cachepawl.offload.device_lanes import lanes_for
 from cachepawl.offload.faults import Action, Fault, FaultyTransfers, parse_script
+from cachepawl.offload.faulty_copiers import Shortage
 from cachepawl.offload.transfers import Direction, Order, Outcome
 
 FAILED = "failed, injected by the fault script"
@@ -23,9 +25,10 @@ SPOILT = "failed after the copy, injected by the fault script"
 
 
 def faulty(script: str, die: Callable[[], None] | None = None) -> tuple[Tiers, FaultyTransfers]:
-    made = tiers(lanes=lanes_for(CPU))
+    memory = Shortage()
+    made = tiers(lanes=lanes_for(CPU), copiers=memory.around(copiers_for(CPU)))
     more = {} if die is None else {"die": die}
-    return made, FaultyTransfers(made.transfers, parse_script(script), **more)
+    return made, FaultyTransfers(made.transfers, parse_script(script), memory, **more)
 
 
 def write(ticket: int) -> Order:
@@ -55,6 +58,29 @@ def test_failed_without_and_with_the_copy() -> None:
     assert faults.finished() == [Outcome(0, FAILED), Outcome(1, SPOILT), Outcome(2, None)]
     assert torch.equal(made.host.pages[2], before)
     assert torch.equal(made.host.pages[3], made.device.raw.view(6, -1)[1])
+
+
+@pytest.mark.parametrize(("way", "make"), [("write", write), ("load", load)])
+def test_no_memory(way: str, make: Callable[[int], Order]) -> None:
+    """To copy: an outcome like any other.  To start: raised there.  Others are not touched."""
+    made, faults = faulty(f"{way}:1:memory,{way}:2:no-start")
+    pages = made.host.pages if way == "write" else made.device.raw.view(6, -1)
+    before = pages.clone()
+    told = []
+    for ticket in (0, 1):
+        faults.start(make(ticket))
+        told += faults.finished()
+    with pytest.raises(torch.OutOfMemoryError, match="injected"):
+        faults.start(make(2))
+    faults.start(make(3))
+    told += faults.finished()
+    assert [(outcome.ticket, outcome.error) for outcome in told] == [
+        (0, None),
+        (1, "OutOfMemoryError: out of memory, injected by the fault script"),
+        (3, None),
+    ]
+    changed = (pages != before).any(1).nonzero().flatten().tolist()
+    assert changed == [2, 5]
 
 
 def test_late_holds_back_its_own_direction_only() -> None:
@@ -123,7 +149,11 @@ def test_chance_is_the_same_every_time() -> None:
     assert runs[0] == runs[1]
     hit = [fault for fault in runs[0] if fault]
     assert 50 < len(hit) < 150
-    assert {fault.action for fault in hit} == set(Action) - {Action.DIE}
+    assert {fault.action for fault in hit} == set(Action) - {
+        Action.DIE,
+        Action.MEMORY,
+        Action.NO_START,
+    }
 
 
 @pytest.mark.parametrize(
@@ -150,7 +180,7 @@ class Faulted(TransferMachine):
                 self.never_copied.add(self.tickets - 1)
             return fault
 
-        return FaultyTransfers(self.tiers.transfers, script)
+        return FaultyTransfers(self.tiers.transfers, script, Shortage())
 
 
 def test_against_the_model(must_pass: Callable[..., None]) -> None:

@@ -44,7 +44,7 @@ def test_there_and_back_without_states(rig: RealRig) -> None:
     rig.tier.settle("x")
 
 
-@pytest.mark.parametrize("fault", ["fail", "spoil", "refuse"])
+@pytest.mark.parametrize("fault", ["fail", "spoil", "refuse", "memory", "no-start"])
 def test_a_load_that_fails_is_never_a_hit(fault: str) -> None:
     rig = RealRig(faults=f"load:0:{fault}")
     rig.run("abcdefghijkl")

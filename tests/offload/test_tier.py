@@ -6,6 +6,7 @@ from random import Random
 from typing import Any
 
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rig import PAGE, Rig, geometry, key_of
@@ -226,6 +227,43 @@ def test_what_cannot_be_submitted_is_a_failure_in_its_turn() -> None:
     assert len(rig.moving.under_way) == 1
     rig.tier.poll()
     assert rig.failures == ["ticket 1 refused"]
+
+
+@pytest.mark.parametrize("raised", [torch.OutOfMemoryError, MemoryError, OSError, RuntimeError])
+def test_what_a_device_raises_at_a_start_costs_the_host_alone(raised: type[Exception]) -> None:
+    """Of a write-back, and of a load: told once, counted, and both tiers are whole."""
+    rig = stored(C)
+    rig.run(OTHERS[0])
+    rig.moving.refuses, rig.moving.refusal = 2, raised
+    assert rig.load("r", C + "x") is Load.STARTED
+    rig.tier.poll()
+    rig.check()
+    assert rig.failures == [f"{raised.__name__}: ticket 2 refused"]
+    assert rig.tier.counters.loads_failed == 1
+    assert not rig.tier.waits("r")
+    rig.tier.poll()
+    assert len(rig.failures) == 1
+    assert rig.load("r", C + "x") is Load.NOTHING
+    rig.run(C)
+
+    other = Rig()
+    other.run(A)
+    other.moving.refuses, other.moving.refusal = 1, raised
+    for _ in range(2):
+        other.tier.poll()
+        other.check()
+    assert other.failures == [f"{raised.__name__}: ticket 1 refused"]
+    assert other.tier.counters.writes_failed == 1
+    assert other.on_device(A) == len(A)
+
+
+@pytest.mark.parametrize("mistake", [AssertionError, TypeError, KeyError])
+def test_a_mistake_is_not_taken_for_a_failure(mistake: type[Exception]) -> None:
+    rig = Rig()
+    rig.run(A)
+    rig.moving.refuses, rig.moving.refusal = 1, mistake
+    with pytest.raises(mistake):
+        rig.tier.poll()
 
 
 def test_another_ranks_failure() -> None:

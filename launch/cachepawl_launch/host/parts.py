@@ -14,7 +14,7 @@ from cachepawl.offload.copiers import Copiers, copiers_for
 from cachepawl.offload.cuda_lane import CudaMark
 from cachepawl.offload.device_lanes import lanes_for
 from cachepawl.offload.faults import FaultyTransfers, parse_script
-from cachepawl.offload.faulty_copiers import corrupted, slowed
+from cachepawl.offload.faulty_copiers import Shortage, corrupted, slowed
 from cachepawl.offload.host_arena import HostArena
 from cachepawl.offload.host_budget import check_host_budget, remote_memory
 from cachepawl.offload.host_memory import node_of_gpu
@@ -73,7 +73,10 @@ def open_host(
     `group_bytes`: see `layers`; by default no load is cut, for requests that wait for all of it.
     """
     script = None if faults.script is None else parse_script(faults.script)
+    memory = Shortage()
     copiers = _copiers(device.raw.device, faults)
+    if script:
+        copiers = memory.around(copiers)
     check_host_budget(budget)
     where = device.raw.device
     if where.type == "cuda":
@@ -92,7 +95,8 @@ def open_host(
         arena.geometry.usable_frames,
         arena.pinning,
     )
-    return HostParts(arena, copies, FaultyTransfers(copies, script) if script else copies)
+    orders = FaultyTransfers(copies, script, memory) if script else copies
+    return HostParts(arena, copies, orders)
 
 
 def _copiers(where: torch.device, faults: HostFaults) -> Copiers:

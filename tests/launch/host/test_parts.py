@@ -66,6 +66,7 @@ def test_there_and_back(device: Arena, caplog: pytest.LogCaptureFixture) -> None
         (HostFaults(corrupt="pages"), False, True, [False, False]),
         (HostFaults(corrupt="states"), True, False, [False, False]),
         (HostFaults(script="load:0:spoil"), True, True, [False, True]),
+        (HostFaults(script="load:0:memory"), False, False, [False, True]),
         (HostFaults(script="write:0:late:3", seconds=0.001), True, True, [False, False]),
     ],
 )
