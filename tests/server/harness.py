@@ -237,7 +237,7 @@ class Server:
             raise AssertionError(f"goes on after {seconds} s:\n{self.log[-6000:]}") from None
         took = time.monotonic() - begun
         _, alive = psutil.wait_procs(family, timeout=1)
-        return End(code, took, [left for process in alive if (left := _seen(process))])
+        return End(code, took, [left for process in alive if (left := seen(process))])
 
     def stop(self) -> None:
         """End the process and all of its children; returns when they are gone.
@@ -255,7 +255,7 @@ class Server:
         self.process.wait()
 
 
-def _seen(process: psutil.Process) -> str | None:
+def seen(process: psutil.Process) -> str | None:
     """What a process is, unless it has ended and only its parent has not asked yet."""
     with contextlib.suppress(psutil.NoSuchProcess):
         if process.status() != psutil.STATUS_ZOMBIE:

@@ -8,12 +8,24 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pytest
 import requests
 from cells import LIMITS
 from conftest import ARENA
-from harness import Client, Server, running, tokens
+from harness import (
+    TOLERANCE,
+    Client,
+    Server,
+    command,
+    free_port,
+    launched,
+    running,
+    seen,
+    tokens,
+)
 from test_host_tier import HOST, LENGTH, QUICK, one_by_one, round_of
+from test_pressure import worst
 
 SECONDS = 60
 """SGLang looks for the signal every 5 s, lets requests end, and gives its scheduler 15 s."""
@@ -24,6 +36,8 @@ LEFT = 14
 """Prompts after which the first has left the device."""
 QUEUE = 8
 """Writes behind each other, a second each, that are under way when it is asked to end."""
+DIED = re.compile(r"exit ?code[=: ]*-9|SIGKILL|died unexpectedly", re.IGNORECASE)
+"""SGLang's words for a process that was killed."""
 CLOSED = re.compile(
     r"the host tier is closed; at the end (\d+) writes and (\d+) loads were under way"
 )
@@ -85,6 +99,28 @@ def test_copies_under_way(tmp_path: Path) -> None:
         print(f"{writes} writes and {loads} loads were under way")
         assert writes > 0
         assert loads == 1
+
+
+@pytest.mark.stress
+def test_killed_between_a_copy_and_its_acknowledgement(tmp_path: Path) -> None:
+    """The server ends by itself, says that a process of its died, and can be started again."""
+    jobs, port = round_of(LEFT), free_port()
+    more = [*HOST, "--cachepawl-host-faults", "load:0:die"]
+    words = command(QUICK.family, QUICK.page, port, pawl=True, limits=LIMITS, more=more)
+    with launched(words, port, tmp_path / "killed.log") as live:
+        cold = one_by_one(live.client, jobs)
+        family = live.family()
+        with pytest.raises(requests.RequestException):
+            live.client.generate(*jobs[0])
+        live.asked_to_end = True  # by us, as far as the harness is concerned
+        code = live.process.wait(SECONDS)
+        print(f"ended with code {code}; it said: {live.log[-1500:]}")
+        assert code != 0
+        _, alive = psutil.wait_procs(family, timeout=5)
+        assert [left for process in alive if (left := seen(process))] == []
+        assert DIED.search(live.log), live.log[-3000:]
+    with launched(words, port, tmp_path / "again.log") as again:
+        assert worst(cold[:2], one_by_one(again.client, jobs[:2])) < TOLERANCE
 
 
 @pytest.mark.stress
