@@ -38,6 +38,8 @@ class Options(BaseModel):
     """The arena's bytes in GiB, exactly; None takes what --mem-fraction-static leaves."""
     host_gb: str | None = None
     """The host tier's bytes on each rank: GiB, or `2x` for twice the arena's; None has no tier."""
+    host_remote: bool = False
+    """The host tier's memory may be on another NUMA node than the GPU."""
     write_policy: Literal["write_through", "write_through_selective", "write_back"] = (
         "write_through"
     )

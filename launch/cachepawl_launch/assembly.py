@@ -11,7 +11,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from sglang.srt.runtime_context import get_memory
+from sglang.srt.runtime_context import get_memory, get_server_args
 
 from cachepawl.cache import HybridPrefixCache
 from cachepawl.config import BACKEND, ENVIRONMENT, Options
@@ -27,7 +27,8 @@ from cachepawl_launch.compressed_states import CompressedRowPool
 from cachepawl_launch.decisions import DecisionLog
 from cachepawl_launch.evacuation import PageMover
 from cachepawl_launch.host import layer_waits
-from cachepawl_launch.host.agreement import agreement
+from cachepawl_launch.host.agreement import agreement, all_well, ranks_here
+from cachepawl_launch.host.machine import Machine
 from cachepawl_launch.host.parts import HostFaults, open_host
 from cachepawl_launch.host.steps import HostSteps
 from cachepawl_launch.marks import Marks
@@ -201,9 +202,13 @@ class Assembly:
         faults = HostFaults(
             options.host_faults, options.host_corrupt, options.host_slow, options.host_blind
         )
+        group = context.params.tp_cache_group
+        machine = Machine(
+            ranks_here(group, get_server_args().nnodes), all_well(group), options.host_remote
+        )
         groups = options.host_group_bytes if options.host_layerwise else WHOLE_PAGES
         try:
-            parts = open_host(self.arena, budget, self.mover.streams, faults, groups)
+            parts = open_host(self.arena, budget, self.mover.streams, faults, groups, machine)
         except ConfigError as error:
             raise refuse(str(error)) from None
         tier = HostTier(
@@ -224,7 +229,7 @@ class Assembly:
             self.recorder.record_tier(tier) if self.recorder else tier,
             parts,
             self.tree_cache,
-            agreement(context.params.tp_cache_group),
+            agreement(group),
             waits,
         )
         if self.recorder and self.recorder.lookups.tier:

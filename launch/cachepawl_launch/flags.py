@@ -37,6 +37,11 @@ def parser() -> argparse.ArgumentParser:
         "twice the arena (default: none)",
     )
     p.add_argument(
+        "--cachepawl-host-remote",
+        action="store_true",
+        help="take memory of another NUMA node than the GPU's for the host tier: it is slower",
+    )
+    p.add_argument(
         "--cachepawl-write-policy",
         metavar="WHEN",
         help="when the host tier gets a copy: write_through (at once), write_through_selective "
@@ -200,6 +205,7 @@ def options_of(ours: argparse.Namespace) -> Options:
     return make_options(
         device_gb=ours.cachepawl_device_gb,
         host_gb=ours.cachepawl_host_gb,
+        host_remote=ours.cachepawl_host_remote,
         host_layerwise=ours.cachepawl_host_layerwise,
         host_blind=ours.cachepawl_host_blind,
         host_group_bytes=ours.cachepawl_host_group_bytes,
@@ -231,6 +237,7 @@ def check_host_flags(ours: argparse.Namespace) -> None:
     if ours.cachepawl_host_gb is None:
         for name in (
             "write_policy",
+            "host_remote",
             "host_layerwise",
             "host_faults",
             "host_corrupt",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -19,9 +19,22 @@ def agreement(group: Any) -> Agree:
     if group is None or dist.get_world_size(group) == 1:
         return lambda mine: mine
 
-    def agree(mine: Ready) -> Ready:
-        counts = torch.tensor(mine, dtype=torch.int64)
-        dist.all_reduce(counts, op=dist.ReduceOp.MIN, group=group)
-        return Ready(*counts.tolist())
+    return lambda mine: Ready(*_least(mine, group))
 
-    return agree
+
+def all_well(group: Any) -> Callable[[bool], bool]:
+    """Whether all ranks of a CPU process group say yes; alone, one's own answer."""
+    if group is None or dist.get_world_size(group) == 1:
+        return lambda well: well
+    return lambda well: bool(_least([well], group)[0])
+
+
+def ranks_here(group: Any, machines: int) -> int:
+    """Ranks of a process group on this machine, of so many that share them evenly."""
+    return 1 if group is None else max(1, dist.get_world_size(group) // machines)
+
+
+def _least(mine: Sequence[int], group: Any) -> list[int]:
+    counts = torch.tensor(mine, dtype=torch.int64)
+    dist.all_reduce(counts, op=dist.ReduceOp.MIN, group=group)
+    return [int(count) for count in counts.tolist()]

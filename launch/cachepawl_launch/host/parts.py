@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 
@@ -16,13 +16,12 @@ from cachepawl.offload.device_lanes import lanes_for
 from cachepawl.offload.faults import FaultyTransfers, parse_script
 from cachepawl.offload.faulty_copiers import Shortage, corrupted, slowed
 from cachepawl.offload.host_arena import HostArena
-from cachepawl.offload.host_budget import check_host_budget, remote_memory
-from cachepawl.offload.host_memory import node_of_gpu
 from cachepawl.offload.kernel_copier import KernelCopier
 from cachepawl.offload.lanes import Mark
 from cachepawl.offload.layers import WHOLE_PAGES
 from cachepawl.offload.transfers import Transfers
 from cachepawl.pool.arena import Arena
+from cachepawl_launch.host.machine import HERE, Machine
 
 logger = logging.getLogger(__name__)
 
@@ -65,11 +64,13 @@ def open_host(
     streams: Streams,
     faults: HostFaults = HostFaults(),
     group_bytes: int = WHOLE_PAGES,
+    machine: Machine = HERE,
 ) -> HostParts:
     """`budget` bytes of host memory for a device arena.
 
     On a CPU copies are made by threads: as asynchronous as on a GPU.  ConfigError when the
     machine does not hold or lock the budget, or for a wrong fault; nothing is reserved then.
+    Every rank calls it at the same time: `machine` asks all of them before any reserves.
     `group_bytes`: see `layers`; by default no load is cut, for requests that wait for all of it.
     """
     script = None if faults.script is None else parse_script(faults.script)
@@ -77,10 +78,8 @@ def open_host(
     copiers = _copiers(device.raw.device, faults)
     if script:
         copiers = memory.around(copiers)
-    check_host_budget(budget)
     where = device.raw.device
-    if where.type == "cuda":
-        _warn_if_remote(budget, where)
+    machine.check(budget, where)
     arena = HostArena(device.geometry, budget, pinned=where.type == "cuda")
     copies = ArenaTransfers(
         Side(device.raw, device.geometry),
@@ -110,11 +109,3 @@ def _fence(where: torch.device, streams: Streams) -> Callable[[], Mark] | None:
     if where.type != "cuda":
         return None
     return lambda: CudaMark(torch.cuda.current_stream(where), *streams())
-
-
-def _warn_if_remote(budget: int, where: torch.device) -> None:
-    found: Any = torch.cuda.get_device_properties(where)
-    address = f"{found.pci_domain_id:04x}:{found.pci_bus_id:02x}:{found.pci_device_id:02x}.0"
-    why = remote_memory(budget, node_of_gpu(address))
-    if why is not None:
-        logger.warning("cachepawl: %s", why)

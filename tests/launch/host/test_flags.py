@@ -70,6 +70,13 @@ def test_wrong_or_not_served_yet(words: tuple[str, str]) -> None:
         options("--cachepawl-host-gb", "1", *words)
 
 
+def test_remote_memory_is_asked_for_by_name() -> None:
+    assert not options("--cachepawl-host-gb", "1").host_remote
+    assert options("--cachepawl-host-gb", "1", "--cachepawl-host-remote").host_remote
+    with pytest.raises(ConfigError, match="--cachepawl-host-remote: there is no host tier"):
+        options("--cachepawl-host-remote")
+
+
 def test_every_policy_is_served() -> None:
     assert options("--cachepawl-host-gb", "1", "--cachepawl-policy", "joint").policy == "joint"
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
@@ -15,6 +18,8 @@ from cachepawl.offload.transfers import Copy, Direction, Order, Outcome
 from cachepawl.pool.arena import Arena, ArenaDtypes
 from cachepawl.pool.geometry import Geometry, KvShape, StateShape
 from cachepawl.types import Runs
+from cachepawl_launch.host import parts as opening
+from cachepawl_launch.host.machine import Machine
 from cachepawl_launch.host.parts import HostFaults, HostParts, open_host
 
 SHAPES = Geometry(KvShape(3, 1, 8, 16, 2), StateShape(2, ((3, 8),), 2, (2, 3, 4), 4), 2, 6)
@@ -97,3 +102,116 @@ def test_faults(
 def test_refusals(device: Arena, budget: int, faults: HostFaults, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         open_host(device, budget, no_streams, faults)
+
+
+BUDGET = 9 * SHAPES.frame_bytes
+"""2880 bytes."""
+
+
+def put(root: Path, name: str, text: str) -> None:
+    path = root / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text + "\n")
+
+
+def nodes(root: Path, *free_kib: int) -> Path:
+    """A machine with NUMA nodes of so much free memory, CPU n on node n."""
+    for n, kib in enumerate(free_kib):
+        folder = f"sys/devices/system/node/node{n}"
+        put(root, f"{folder}/meminfo", f"Node {n} MemTotal: 99 kB\nNode {n} MemFree: {kib} kB")
+        put(root, f"{folder}/cpulist", str(n))
+    return root
+
+
+def on_node(number: int | None) -> Callable[[torch.device, Path], int | None]:
+    return lambda where, root: number
+
+
+@pytest.fixture
+def reserved(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """What was reserved."""
+    sizes: list[int] = []
+    arena = opening.HostArena
+
+    def noted(*args: object, **more: object) -> object:
+        sizes.append(args[1])  # type: ignore[arg-type]
+        return arena(*args, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(opening, "HostArena", noted)
+    return sizes
+
+
+@pytest.mark.parametrize(
+    ("free", "cpus", "node", "message"),
+    [
+        ((99, 2), {1}, 1, r"2880 bytes is more than the 2048 bytes .* on NUMA node 1.*"),
+        ((99, 99), {0}, 1, r"CPUs 0, none of them on NUMA node 1.*--numa-node.*"),
+    ],
+)
+def test_remote_memory_is_refused_unless_it_is_allowed(
+    device: Arena,
+    free: tuple[int, ...],
+    cpus: set[int],
+    node: int,
+    message: str,
+    reserved: list[int],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: cpus)
+    machine = Machine(node_of=on_node(node), root=nodes(tmp_path, *free))
+    with pytest.raises(ConfigError, match=message + "or let it be remote with --cachepawl-host-re"):
+        open_host(device, BUDGET, no_streams, machine=machine)
+    assert reserved == []
+    machine = Machine(remote=True, node_of=on_node(node), root=tmp_path)
+    open_host(device, BUDGET, no_streams, machine=machine).close()
+    assert reserved == [BUDGET]
+    (warned,) = [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING]
+    assert "going on as told by --cachepawl-host-remote" in warned
+
+
+@pytest.mark.parametrize(
+    ("free", "node"), [((2,), 0), ((2, 2), None), ((), 0), ((2, 99), 1), ((99, 2), 7)]
+)
+def test_nothing_is_refused_where_nothing_is_remote(
+    device: Arena,
+    free: tuple[int, ...],
+    node: int | None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """One node, no node that is known, or room on it."""
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {1})
+    machine = Machine(node_of=on_node(node), root=nodes(tmp_path, *free))
+    open_host(device, BUDGET, no_streams, machine=machine).close()
+
+
+def test_a_cpu_has_no_node() -> None:
+    assert Machine().node_of(torch.device("cpu"), Path("/")) is None
+
+
+def test_room_for_all_ranks_is_asked_for_before_any_reserves(
+    device: Arena, reserved: list[int], tmp_path: Path
+) -> None:
+    """5 KiB beside what stays free: enough for one rank's, and not for two."""
+    put(tmp_path, "proc/meminfo", f"MemAvailable: {(2 << 20) + 5} kB")
+    answers: list[bool] = []
+
+    def all_well(well: bool) -> bool:
+        assert reserved == []
+        answers.append(well)
+        return well
+
+    with pytest.raises(ConfigError, match="on each of 2 ranks, 5760 bytes in all"):
+        open_host(device, BUDGET, no_streams, machine=Machine(2, all_well, root=tmp_path))
+    assert reserved == []
+    open_host(device, BUDGET, no_streams, machine=Machine(1, all_well, root=tmp_path)).close()
+    assert answers == [False, True]
+    assert reserved == [BUDGET]
+
+
+def test_no_rank_goes_on_where_another_is_refused(device: Arena, reserved: list[int]) -> None:
+    with pytest.raises(ConfigError, match="another rank refuses it"):
+        open_host(device, BUDGET, no_streams, machine=Machine(2, lambda well: False))
+    assert reserved == []
