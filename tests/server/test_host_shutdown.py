@@ -104,14 +104,14 @@ def test_copies_under_way(tmp_path: Path) -> None:
 @pytest.mark.stress
 def test_killed_between_a_copy_and_its_acknowledgement(tmp_path: Path) -> None:
     """The server ends by itself, says that a process of its died, and can be started again."""
-    jobs, port = round_of(LEFT), free_port()
+    jobs, port = round_of(40), free_port()
     more = [*HOST, "--cachepawl-host-faults", "load:0:die"]
     words = command(QUICK.family, QUICK.page, port, pawl=True, limits=LIMITS, more=more)
     with launched(words, port, tmp_path / "killed.log") as live:
         cold = one_by_one(live.client, jobs)
         family = live.family()
         with pytest.raises(requests.RequestException):
-            live.client.generate(*jobs[0])
+            one_by_one(live.client, jobs)
         live.asked_to_end = True  # by us, as far as the harness is concerned
         code = live.process.wait(SECONDS)
         print(f"ended with code {code}; it said: {live.log[-1500:]}")
