@@ -61,6 +61,11 @@ class Copiers(NamedTuple):
     """States to the device."""
 
 
+def copies_rows(copier: Copier) -> bool:
+    """Whether the copier has `rows`: copy engines without `cuda.bindings` have not."""
+    return not isinstance(copier, DmaCopier) or copier.pitched
+
+
 def copiers_for(device: torch.device, kernel: Copier | None = None) -> Copiers:
     """What suits `device`; `kernel` copies what is short, where there is a GPU.
 

@@ -21,11 +21,16 @@ KINDS = ("pages", "states")
 
 def corrupted(copiers: Copiers, kind: str) -> Copiers:
     """The same, but what is loaded of `kind` (pages or states) arrives as zeros."""
+    check_kind(kind)
     if kind == "pages":
         return copiers._replace(load=ZeroingCopier(copiers.load))
-    if kind == "states":
-        return copiers._replace(load_states=ZeroingCopier(copiers.load_states))
-    raise ConfigError(f"corrupt loads of {kind!r}: give {' or '.join(KINDS)}")
+    return copiers._replace(load_states=ZeroingCopier(copiers.load_states))
+
+
+def check_kind(kind: str) -> None:
+    """ConfigError unless it is one that `corrupted` knows."""
+    if kind not in KINDS:
+        raise ConfigError(f"corrupt loads of {kind!r}: give {' or '.join(KINDS)}")
 
 
 def slowed(copiers: Copiers, seconds: float) -> Copiers:

@@ -8,7 +8,9 @@ cannot be registered.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import mmap
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -91,7 +93,26 @@ def _register(raw: torch.Tensor) -> str | None:
     """Page-lock memory for all devices of the process; what the driver says when it will not."""
     portable = 1
     code = _runtime().cudaHostRegister(raw.data_ptr(), raw.numel(), portable)
-    return None if int(code) == 0 else f"error {int(code)}"
+    if int(code) == 0:
+        return None
+    _forget_error()
+    return f"error {int(code)}"
+
+
+def _forget_error() -> None:
+    """CUDA keeps a refusal, and torch would take it for that of the next kernel it starts."""
+    forget = getattr(_runtime(), "cudaGetLastError", None) or _exported("cudaGetLastError")
+    if forget is not None:
+        forget()
+
+
+def _exported(name: str) -> Any:
+    """A function of the runtime that torch is linked with; None where it shows none."""
+    library = Path(torch.__file__).parent / "lib" / "libtorch_cuda.so"
+    try:
+        return getattr(ctypes.CDLL(str(library)), name, None)
+    except OSError:
+        return None
 
 
 def _runtime() -> Any:

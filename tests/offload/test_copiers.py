@@ -16,7 +16,7 @@ from tiers import CPU, SHAPES
 
 from cachepawl.offload import dma_copier
 from cachepawl.offload.copier import TokenRows, TorchCopier
-from cachepawl.offload.copiers import DMA_FROM, BySize, copiers_for
+from cachepawl.offload.copiers import DMA_FROM, BySize, copiers_for, copies_rows
 from cachepawl.offload.dma_copier import DmaCopier
 from cachepawl.offload.extents import Extents, Piece
 from cachepawl.offload.layers import layer_groups
@@ -190,3 +190,11 @@ def test_a_gpu_writes_back_with_its_copy_engines_alone() -> None:
     assert isinstance(copiers.write, DmaCopier)
     assert isinstance(copiers.load, BySize)
     assert isinstance(copiers_for(torch.device("cuda"), None).load, DmaCopier)
+
+
+def test_who_copies_rows() -> None:
+    """Without a kernel and without pitched copies loads come whole."""
+    assert copies_rows(TorchCopier())
+    assert copies_rows(DmaCopier(CPU, MemmoveRuntime()))
+    assert not copies_rows(DmaCopier(CPU, None))
+    assert copies_rows(BySize(DmaCopier(CPU, None), TorchCopier()))

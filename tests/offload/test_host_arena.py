@@ -19,12 +19,19 @@ class Runtime:
     def __init__(self, code: int) -> None:
         self.code = code
         self.locked: dict[int, int] = {}
+        self.last = 0
+        """The last error, kept until it is asked for."""
 
     def cudaHostRegister(self, address: int, size: int, flags: int) -> int:  # noqa: N802
         assert flags == 1
         if not self.code:
             self.locked[address] = size
+        self.last = self.code or self.last
         return self.code
+
+    def cudaGetLastError(self) -> int:  # noqa: N802
+        last, self.last = self.last, 0
+        return last
 
     def cudaHostUnregister(self, address: int) -> int:  # noqa: N802
         del self.locked[address]
@@ -85,6 +92,17 @@ def test_a_driver_that_will_not_register(runtime: Runtime, monkeypatch: pytest.M
     assert "the driver would not register it (error 1)" in arena.pinning
     arena.close()
     assert runtime.locked == {}
+    assert runtime.last == 0, "the next kernel that torch starts would be blamed for it"
+
+
+def test_torchs_runtime_says_its_last_error() -> None:
+    """Torch's module has no such call; the library that it is linked with has."""
+    if torch.version.cuda is None:
+        pytest.skip("torch without CUDA")
+    forget = host_arena._exported("cudaGetLastError")
+    assert forget is not None
+    assert isinstance(forget(), int)
+    assert host_arena._exported("cudaNoSuchCall") is None
 
 
 def test_more_than_an_address_space() -> None:

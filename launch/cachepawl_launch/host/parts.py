@@ -10,16 +10,18 @@ from typing import NamedTuple
 import torch
 
 from cachepawl.offload.arena_transfers import ArenaTransfers, Side
-from cachepawl.offload.copiers import Copiers, copiers_for
+from cachepawl.offload.copier import Copier
+from cachepawl.offload.copiers import Copiers, copiers_for, copies_rows
 from cachepawl.offload.cuda_lane import CudaMark
 from cachepawl.offload.device_lanes import lanes_for
 from cachepawl.offload.faults import FaultyTransfers, parse_script
-from cachepawl.offload.faulty_copiers import Shortage, corrupted, slowed
+from cachepawl.offload.faulty_copiers import Shortage, check_kind, corrupted, slowed
 from cachepawl.offload.host_arena import HostArena
 from cachepawl.offload.kernel_copier import KernelCopier
 from cachepawl.offload.lanes import Mark
 from cachepawl.offload.layers import WHOLE_PAGES
 from cachepawl.offload.transfers import Transfers
+from cachepawl.offload.trial import tried
 from cachepawl.pool.arena import Arena
 from cachepawl_launch.host.machine import HERE, Machine
 
@@ -74,17 +76,20 @@ def open_host(
     `group_bytes`: see `layers`; by default no load is cut, for requests that wait for all of it.
     """
     script = None if faults.script is None else parse_script(faults.script)
-    memory = Shortage()
-    copiers = _copiers(device.raw.device, faults)
-    if script:
-        copiers = memory.around(copiers)
+    if faults.corrupt is not None:
+        check_kind(faults.corrupt)
     where = device.raw.device
     machine.check(budget, where)
     arena = HostArena(device.geometry, budget, pinned=where.type == "cuda")
+    host = Side(arena.raw, arena.geometry)
+    copiers = copiers_for(where, _kernel(where, host))
+    if not copies_rows(copiers.load):
+        group_bytes = WHOLE_PAGES
+    memory = Shortage()
     copies = ArenaTransfers(
         Side(device.raw, device.geometry),
-        Side(arena.raw, arena.geometry),
-        copiers,
+        host,
+        memory.around(_faulty(copiers, faults)) if script else _faulty(copiers, faults),
         lanes_for(where, fence=_fence(where, streams), threads=True),
         group_bytes=group_bytes,
     )
@@ -98,8 +103,12 @@ def open_host(
     return HostParts(arena, copies, orders)
 
 
-def _copiers(where: torch.device, faults: HostFaults) -> Copiers:
-    copiers = copiers_for(where, KernelCopier())
+def _kernel(where: torch.device, host: Side) -> Copier | None:
+    """What copies short extents, where there is a GPU on which it does."""
+    return tried(KernelCopier(), where, host) if where.type == "cuda" else None
+
+
+def _faulty(copiers: Copiers, faults: HostFaults) -> Copiers:
     if faults.corrupt is not None:
         copiers = corrupted(copiers, faults.corrupt)
     return slowed(copiers, faults.seconds) if faults.seconds else copiers

@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiers import SHAPES, Tiers, copy_of, tiers
 
+from cachepawl.offload.arena_transfers import Side
 from cachepawl.offload.copier import TokenRows, TorchCopier
 from cachepawl.offload.copiers import Copiers, copiers_for
 from cachepawl.offload.device_lanes import lanes_for
@@ -21,6 +22,7 @@ from cachepawl.offload.extents import Extents, Piece
 from cachepawl.offload.kernel_copier import KernelCopier
 from cachepawl.offload.layers import layer_groups
 from cachepawl.offload.transfers import Direction, Order, Outcome
+from cachepawl.offload.trial import tried
 from cachepawl_kernels.arguments import common_device
 from cachepawl_kernels.errors import KernelArgumentError
 
@@ -119,6 +121,12 @@ def test_a_step_never_waits_for_the_device(device: torch.device) -> None:
     assert {o.ticket for o in [*early, *both.transfers.finished()]} == {2, 3}
     assert (both.host.pages[3] == 9).all(), "what was computed before is what is written back"
     both.transfers.close()
+
+
+def test_the_kernels_pass_their_trial(device: torch.device) -> None:
+    both = made(device, 1)
+    kernel = KernelCopier()
+    assert tried(kernel, device, Side(both.host.raw, both.host.geometry)) is kernel
 
 
 def test_which_device_a_kernel_runs_on() -> None:
