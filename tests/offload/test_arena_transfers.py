@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -325,6 +326,28 @@ def test_refusals() -> None:
     assert torch.equal(made.host.raw, before[1])
     with pytest.raises(ConfigError, match="corrupt loads of 'rows': give pages or states"):
         corrupted(copiers_for(CPU), "rows")
+
+
+def test_nothing_is_copied_while_a_graph_is_captured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only a GPU captures, so one is claimed here; the bytes are a CPU's."""
+    made = tiers(lanes=lanes_for(CPU))
+    capturing = [True]
+    monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: capturing[0])
+    on_cpu = made.transfers._device
+    claimed = SimpleNamespace(is_cuda=True)
+    before = made.device.raw.clone(), made.host.raw.clone()
+    monkeypatch.setattr(made.transfers, "_device", on_cpu._replace(raw=claimed))  # type: ignore[arg-type]
+    for order in (Order(0, LOAD, copy_of([3], [2])), Order(1, WRITE, copy_of([3], [2]))):
+        with pytest.raises(TransferError, match="a CUDA graph is being captured"):
+            made.transfers.start(order)
+    capturing[0] = False
+    made.transfers.start(Order(2, LOAD, copy_of([3], [4])))
+    monkeypatch.setattr(made.transfers, "_device", on_cpu)
+    made.transfers.wait()
+    assert made.transfers.finished() == [Outcome(2, None)]
+    assert torch.equal(made.host.raw, before[1])
+    before[0].view(6, -1)[4] = made.host.pages[3]
+    assert torch.equal(made.device.raw, before[0])
 
 
 def test_tiers_of_different_shapes() -> None:

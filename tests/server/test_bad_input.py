@@ -81,6 +81,17 @@ LATE = [
     (["--cachepawl-device-gb", "0.00005"], ["53687 bytes", "81920 bytes"]),
     (["--no-such-flag"], ["--no-such-flag"]),
 ]
+HOST_TIER = [
+    (["--cachepawl-host-gb", "0"], ["--cachepawl-host-gb 0", "give a positive number"]),
+    (["--cachepawl-host-gb", "-1"], ["--cachepawl-host-gb -1", "give a positive number"]),
+    (["--cachepawl-host-gb", "1000000"], ["a host tier of 1073741824000000 bytes", "or less"]),
+    (
+        ["--cachepawl-host-gb", "1", "--cachepawl-write-policy", "sometimes"],
+        ["--cachepawl-write-policy 'sometimes'", "'write_through'"],
+    ),
+    (["--cachepawl-host-remote"], ["--cachepawl-host-remote", "give --cachepawl-host-gb too"]),
+]
+"""Refused before or after the import; all by forks, for they are cheap."""
 ALIKE = [
     (["--cachepawl-check-level", "7"], ["--cachepawl-check-level 7", "0, 1 or 2"]),
     (["--cachepawl-trace", "."], ["--cachepawl-trace", "is a directory; name a file"]),
@@ -99,7 +110,7 @@ def test_one_line_and_exit_2(more: list[str], says: list[str], tmp_path: Path) -
     assert all(text in lines[-1] for text in says), lines
 
 
-@pytest.mark.parametrize(("more", "says"), LATE)
+@pytest.mark.parametrize(("more", "says"), LATE + HOST_TIER)
 def test_so_it_is_after_the_import(
     forked: Forked, more: list[str], says: list[str], tmp_path: Path
 ) -> None:
