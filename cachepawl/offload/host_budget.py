@@ -87,21 +87,25 @@ def check_host_budget(
             )
 
 
-def remote_memory(budget: int, gpu_node: int | None, root: Path = Path("/")) -> str | None:
+def remote_memory(
+    budget: int, gpu_node: int | None, root: Path = Path("/"), *, tiers: int = 1
+) -> str | None:
     """Why transfers will cross between NUMA nodes, or None when they will not (or nobody knows).
 
     Memory of another node works and is slower: a warning, or a reason to refuse, as the caller
-    likes.  Memory comes from the node of the CPU that first touches it.
+    likes.  Memory comes from the node of the CPU that first touches it.  `tiers`: host tiers of
+    so many bytes that are still to be reserved on that node, this one among them.
     """
     nodes = numa_nodes(root)
     here = next((node for node in nodes if node.number == gpu_node), None)
     if here is None or len(nodes) < 2:
         return None
-    if budget > here.free:
+    if budget * tiers > here.free:
+        several = f" for each of {tiers} ranks" if tiers > 1 else ""
         return (
-            f"a host tier of {budget} bytes is more than the {here.free} bytes that are free on "
-            f"NUMA node {gpu_node}, where the GPU is: the rest is remote and slower; give "
-            f"{FLAG} {_gib_down(here.free)} or less"
+            f"a host tier of {budget} bytes{several} is more than the {here.free} bytes that are "
+            f"free on NUMA node {gpu_node}, where the GPU is: the rest is remote and slower; give "
+            f"{FLAG} {_gib_down(here.free // tiers)} or less"
         )
     mine = os.sched_getaffinity(0)
     if here.cpus and not mine & here.cpus:

@@ -27,7 +27,7 @@ from cachepawl_launch.compressed_states import CompressedRowPool
 from cachepawl_launch.decisions import DecisionLog
 from cachepawl_launch.evacuation import PageMover
 from cachepawl_launch.host import layer_waits
-from cachepawl_launch.host.agreement import agreement, all_well, ranks_here
+from cachepawl_launch.host.agreement import agreement, all_well, nodes_here, ranks_here
 from cachepawl_launch.host.machine import Machine
 from cachepawl_launch.host.parts import HostFaults, open_host
 from cachepawl_launch.host.steps import HostSteps
@@ -203,8 +203,12 @@ class Assembly:
             options.host_faults, options.host_corrupt, options.host_slow, options.host_blind
         )
         group = context.params.tp_cache_group
+        machines = get_server_args().nnodes
         machine = Machine(
-            ranks_here(group, get_server_args().nnodes), all_well(group), options.host_remote
+            ranks_here(group, machines),
+            all_well(group),
+            nodes_here(group, machines),
+            options.host_remote,
         )
         groups = options.host_group_bytes if options.host_layerwise else WHOLE_PAGES
         try:

@@ -160,6 +160,11 @@ def test_memory_beside_the_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert told is not None
     assert f"more than the {9 * GIB} bytes that are free on NUMA node 1" in told
     assert "--cachepawl-host-gb 9.000000 or less" in told
+    assert remote_memory(3 * GIB, 1, tmp_path, tiers=3) is None
+    told = remote_memory(3 * GIB + 1, 1, tmp_path, tiers=3)
+    assert told is not None
+    assert f"of {3 * GIB + 1} bytes for each of 3 ranks is more than the {9 * GIB} bytes" in told
+    assert "--cachepawl-host-gb 3.000000 or less" in told
     told = remote_memory(1, 0, tmp_path)
     assert told is not None
     assert "runs on CPUs 5, 12, none of them on NUMA node 0" in told

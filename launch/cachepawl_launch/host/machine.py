@@ -32,6 +32,11 @@ def alone(well: bool) -> bool:
     return well
 
 
+def only_mine(node: int | None) -> list[int | None]:
+    """The NUMA nodes of all ranks where there are no others."""
+    return [node]
+
+
 @dataclass(frozen=True)
 class Machine:
     """One rank's machine, and who else reserves memory of it."""
@@ -40,6 +45,8 @@ class Machine:
     """Ranks that reserve as much here at the same time, this one among them."""
     all_well: Callable[[bool], bool] = alone
     """Whether all ranks say yes.  Each is asked once, so that none reserves before all looked."""
+    nodes_here: Callable[[int | None], list[int | None]] = only_mine
+    """NUMA nodes of the GPUs of all ranks here, from one's own.  Each is asked once, too."""
     remote: bool = False
     """Whether memory on another NUMA node than the GPU's will do."""
     node_of: Callable[[torch.device, Path], int | None] = node_of
@@ -61,11 +68,13 @@ class Machine:
             )
 
     def _refusal(self, budget: int, where: torch.device) -> ConfigError | None:
+        node = self.node_of(where, self.root)
+        beside = self.nodes_here(node).count(node)
         try:
             check_host_budget(budget, tiers=self.ranks, root=self.root)
         except ConfigError as error:
             return error
-        why = remote_memory(budget, self.node_of(where, self.root), self.root)
+        why = remote_memory(budget, node, self.root, tiers=beside)
         if why is None:
             return None
         if self.remote:

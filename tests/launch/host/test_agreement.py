@@ -12,7 +12,7 @@ import torch.distributed as dist
 pytest.importorskip("sglang")
 
 from cachepawl.offload.tickets import Ready
-from cachepawl_launch.host.agreement import agreement, all_well, ranks_here
+from cachepawl_launch.host.agreement import agreement, all_well, nodes_here, ranks_here
 
 
 def rank(number: int, store: Path, answers: Any) -> None:
@@ -25,6 +25,8 @@ def rank(number: int, store: Path, answers: Any) -> None:
             [well(True), well(number == 0), well(False)],
             agreement(group)(Ready(3 + number, 5 - number, 3, 4)),
             [ranks_here(group, machines) for machines in (1, 2)],
+            nodes_here(group, 1)(None if number else 7),
+            nodes_here(group, 2)(number),
         )
     )
     dist.destroy_process_group()
@@ -42,8 +44,8 @@ def test_two_ranks(tmp_path: Path) -> None:
     said = sorted(answers.get(timeout=120) for _ in ranks)
     for process in ranks:
         process.join(60)
-    same = ([True, False, False], Ready(3, 4, 3, 4), [2, 1])
-    assert said == [(0, *same), (1, *same)]
+    same = ([True, False, False], Ready(3, 4, 3, 4), [2, 1], [7, None])
+    assert said == [(0, *same, [0]), (1, *same, [1])]
     assert [process.exitcode for process in ranks] == [0, 0]
 
 
@@ -51,3 +53,4 @@ def test_alone_nobody_is_asked() -> None:
     assert [all_well(None)(well) for well in (True, False)] == [True, False]
     assert agreement(None)(Ready(1, 2, 1, 2)) == Ready(1, 2, 1, 2)
     assert ranks_here(None, 1) == 1
+    assert nodes_here(None, 1)(3) == [3]

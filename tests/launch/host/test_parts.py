@@ -6,6 +6,7 @@ import logging
 import os
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -185,6 +186,21 @@ def test_nothing_is_refused_where_nothing_is_remote(
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {1})
     machine = Machine(node_of=on_node(node), root=nodes(tmp_path, *free))
     open_host(device, BUDGET, no_streams, machine=machine).close()
+
+
+def test_ranks_beside_the_same_node_share_its_memory(
+    device: Arena, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """8 KiB hold two tiers of 2880 bytes, and not three; on the other node there is one."""
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
+    root = nodes(tmp_path, 8, 3)
+    beside = Machine(nodes_here=lambda node: [0, 1, 0], root=root)
+    for node in (0, 1):
+        machine = replace(beside, node_of=on_node(node))
+        open_host(device, BUDGET, no_streams, machine=machine).close()
+    third = replace(beside, nodes_here=lambda node: [0, 0, 0], node_of=on_node(0))
+    with pytest.raises(ConfigError, match="for each of 3 ranks is more than the 8192 bytes"):
+        open_host(device, BUDGET, no_streams, machine=third)
 
 
 def test_a_cpu_has_no_node() -> None:
