@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from typing import TYPE_CHECKING
 
 from cachepawl.offload.tickets import LOAD, WRITE, Ticket
+from cachepawl.offload.write_backs import missing_nodes
+from cachepawl.tree import Node
 
 if TYPE_CHECKING:
     from cachepawl.cache import HybridPrefixCache
@@ -20,7 +22,7 @@ def violations(tier: HostTier, level: int) -> list[str]:
         source, target = (device, host) if ticket.direction is WRITE else (host, device)
         wrong += [f"I8 ticket {ticket.number}: {line}" for line in _ends(ticket, source, target)]
     if level >= 2:
-        wrong += _still(tier) + tier.copies.wrong()
+        wrong += _still(tier) + _under_way(tier) + tier.copies.wrong()
     return wrong
 
 
@@ -78,3 +80,13 @@ def _still(tier: HostTier) -> list[str]:
             found[frame] += count
     held = frames.held_still()
     return [] if held == dict(found) else [f"I8 pages held still: {held} != {dict(found)}"]
+
+
+def _under_way(tier: HostTier) -> list[str]:
+    """Nodes that are being written, found again on the paths of the tickets."""
+    found: defaultdict[Node, set[int]] = defaultdict(set)
+    for ticket in tier.tickets.under_way[WRITE]:
+        for node in missing_nodes(ticket.source.node, ticket.target.start):
+            found[node].add(ticket.number)
+    noted = tier.writes.under_way.as_sets()
+    return [] if noted == dict(found) else [f"I8 being written: {noted} != {dict(found)}"]

@@ -78,7 +78,7 @@ class Ticket:
     stamp: int = 0
     """Last use of the victim when it was chosen."""
     covers: list[Node] = field(default_factory=list)
-    """Of a write-back: the device's nodes whose KV it has in it."""
+    """Of a write-back: the device's nodes that it has something of; see `under_way`."""
     claims: list[str] = field(default_factory=list)
     """Requests that wait for it."""
     rider: str | None = None

@@ -11,7 +11,7 @@ state makes usable is never written for its own sake.
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Iterator
 from enum import Enum, auto
 
@@ -21,6 +21,7 @@ from cachepawl.offload.demand import Demand
 from cachepawl.offload.options import TierCounters, TierOptions
 from cachepawl.offload.targets import close_target, copy_into, open_target
 from cachepawl.offload.tickets import LOAD, WRITE, Source, Ticket, Tickets
+from cachepawl.offload.under_way import UnderWay
 from cachepawl.policy.base import Victim
 from cachepawl.tree import Lock, Match, Node
 from cachepawl.types import Key
@@ -73,8 +74,7 @@ class WriteBacks:
         """The victim that the host had no room for, and what was there then."""
         self._wanted: deque[Node] = deque()
         self._queued: set[Node] = set()
-        self._covered: Counter[Node] = Counter()
-        """Nodes of the device whose KV is on the way to the host, and in how many tickets."""
+        self.under_way = UnderWay(device.tree)
 
     def __len__(self) -> int:
         return len(self._wanted)
@@ -190,8 +190,8 @@ class WriteBacks:
         if (there.usable_len if tree.has_states else there.kv_len) == node.end:
             self.copies.note(node, there.node)
             return Answer.NOTHING
-        missing = list(_missing(node, there.kv_len))
-        if patient and any(one in self._covered for one in missing):
+        missing = list(missing_nodes(node, there.kv_len))
+        if patient and any(one in self.under_way for one in missing):
             return Answer.UNDER_WAY
         nbytes = self._bytes(node, there)
         if patient and not self._within_quota(nbytes):
@@ -206,8 +206,7 @@ class WriteBacks:
             return Answer.FULL
         if victim is not None:
             ticket.victim, ticket.stamp = victim, _stamp(victim)
-        ticket.covers = missing
-        self._covered.update(missing)
+        self.under_way.add(ticket, missing)
         self.device.frames.hold_still(ticket.copy.pages_from)
         self.tickets.start(ticket)
         return Answer.STARTED
@@ -251,7 +250,7 @@ class WriteBacks:
         """The transfer has ended: publish the copy, or give its place back."""
         node = ticket.source.node
         self.device.frames.let_go(ticket.copy.pages_from)
-        self._uncover(ticket.covers)
+        self.under_way.end(ticket)
         there = close_target(self.host, ticket, error)
         if there is None:
             self.counters.writes_failed += 1
@@ -264,12 +263,6 @@ class WriteBacks:
         self.device.unlock_unused(ticket.source.receipt)
         if unused and victim is not None:
             self._give_up(victim)
-
-    def _uncover(self, nodes: list[Node]) -> None:
-        for node in nodes:
-            self._covered[node] -= 1
-            if not self._covered[node]:
-                del self._covered[node]
 
     def _give_up(self, victim: Victim) -> None:
         """Evict what was written to be evicted, unless it is held by somebody else now."""
@@ -286,9 +279,13 @@ def _headroom(options: TierOptions, device: HybridPrefixCache) -> int:
     return int(frames * device.frames.pages_per_frame)
 
 
-def _missing(node: Node, have: int) -> Iterator[Node]:
-    """The nodes of a path with KV behind its first `have` tokens, deepest first."""
-    step: Node | None = node
+def missing_nodes(node: Node, have: int) -> Iterator[Node]:
+    """Nodes of a path with KV behind its first `have` tokens, deepest first; at least the last.
+
+    A state that is missing at the end of KV that is not is in the last as well.
+    """
+    yield node
+    step = node.parent
     while step is not None and step.end > have:
         yield step
         step = step.parent

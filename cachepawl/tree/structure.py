@@ -5,7 +5,7 @@ Depths and lengths are tokens.  Nothing here decides anything; `radix_tree` does
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from cachepawl.errors import ArgumentError
 from cachepawl.tree.edges import shared_bytes
@@ -42,6 +42,7 @@ class Trie:
         "kv_list",
         "max_tokens",
         "num_nodes",
+        "on_split",
         "open_locks",
         "owned_pages",
         "owned_slots",
@@ -101,6 +102,8 @@ class Trie:
         self.windows = Windows(window, page_tokens) if window else None
         self.ghosts = Ghosts(ghost_tokens, token_bytes)
         self.events: EventLog | None = None
+        self.on_split: Callable[[Node, Node], None] | None = None
+        """Told of every edge that is cut: the new node, which is the prefix, and the old one."""
         self._page_bytes = page_tokens * token_bytes
         self._clock = 0
         self._serial = 0
@@ -257,6 +260,8 @@ class Trie:
             else:
                 self.kv_list.put_warm(prefix, self._clock)
         self.num_nodes += 1
+        if self.on_split is not None:
+            self.on_split(prefix, node)
         return prefix
 
     def _put_state(self, node: Node, slot: int, stamp: int) -> None:
