@@ -166,12 +166,18 @@ class HostSteps:
     def _back_up(self, req: Any) -> None:
         """Its room is needed now, so the step waits for the copy, which is what the host lacks.
 
-        To compute it again would take longer.
+        To compute it again would take longer.  Older copies come before it in any case, so they
+        are ended first: what they bring is not copied again.
         """
+        if self.tier.tickets.under_way[WRITE]:
+            self._end_writes()
         if self.tier.back_up(req.rid, req.last_node):
-            with self.loader.waits.step():
-                self.parts.copies.wait_writes()
-            self.tier.end_writes(self._agree(self.tier.ready()))
+            self._end_writes()
+
+    def _end_writes(self) -> None:
+        with self.loader.waits.step():
+            self.parts.copies.wait_writes()
+        self.tier.end_writes(self._agree(self.tier.ready()))
 
     def before_results(self, batch: Any) -> None:
         """What a batch computed is about to be looked at."""
