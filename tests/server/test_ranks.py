@@ -7,7 +7,11 @@ from pathlib import Path
 
 import pytest
 from cells import LIMITS
+from conftest import EAGER
 from harness import TOLERANCE, Server, running, tokens
+from test_host_layerwise import LATE, LAYERS
+from test_host_retraction import crowd_goes_on
+from test_host_tier import one_by_one, round_of
 from test_pressure import mixed_jobs, worst
 
 from cachepawl.offline.recorded.log import Log
@@ -97,6 +101,30 @@ def test_two_ranks_take_the_same_transfers(tmp_path: Path) -> None:
         stats = live.client.wait_idle()
         assert stats["host_loads"] > 0
         assert stats["host_out_of_use"] == 0
+    one, other = (Path(f"{log}.{rank}").read_text() for rank in (0, 1))
+    assert "host" in one
+    assert one == other
+
+
+@pytest.mark.stress
+@pytest.mark.xdist_group("ranks")
+def test_two_ranks_retract_and_ride_alike(tmp_path: Path) -> None:
+    """Requests begin on loads that come late, layer by layer, and are retracted and go on."""
+    log = tmp_path / "decisions"
+    jobs = round_of(24)
+    more = [*LAYERS, *LATE, *EAGER, *options(log, "0.0009"), "--tp-size", "2"]
+    with running(FAMILY, PAGE, tmp_path, limits=LIMITS, more=more, env=RANKS) as live:
+        client = live.client
+        cold, warm = one_by_one(client, jobs), one_by_one(client, jobs)
+        assert worst(cold, warm) < TOLERANCE
+        crowd_goes_on(client)
+        stats = client.wait_copied()
+        print({name: n for name, n in stats.items() if name.startswith("host_")})
+        assert stats["host_rides"] > 0
+        assert stats["host_retractions"] == stats["host_retractions_resumed"] > 0
+        assert stats["host_retractions_kept"] == stats["host_retractions"]
+        assert stats["host_retractions_short"] == stats["host_loads_failed"] == 0
+        assert stats["host_out_of_use"] == stats["host_duplicate_pages"] == 0
     one, other = (Path(f"{log}.{rank}").read_text() for rank in (0, 1))
     assert "host" in one
     assert one == other
