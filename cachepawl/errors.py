@@ -39,6 +39,10 @@ class DoubleFree(CachepawlError, RuntimeError):  # noqa: N818
     """A page or a slot was given back that its owner did not hold."""
 
 
+class UnsettledError(CachepawlError, RuntimeError):
+    """Something changed whenever it was looked at.  A later look may do."""
+
+
 class TransferError(CachepawlError, RuntimeError):
     """A transfer between the tiers could not be submitted.  Nothing was copied."""
 

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 from cachepawl.config import Options
-from cachepawl.errors import ConfigError
+from cachepawl.errors import ConfigError, UnsettledError
 from cachepawl.policy import POLICIES
 from cachepawl.policy.base import EvictionPolicy
 from cachepawl.policy.joint import Joint, history
@@ -60,16 +60,23 @@ class Keeper:
             since += LOOK
             heard = self._policy.requests.heard
             if heard != written and (heard == seen or since >= EVERY):
-                self.write(BREATH)
-                written, since = heard, 0.0
+                if self.write(BREATH):
+                    written = heard
+                since = 0.0
             seen = heard
 
-    def write(self, breath: float = 0.0) -> None:
-        """Write now; a failure is said once and ends the keeping, not the server."""
+    def write(self, breath: float = 0.0) -> bool:
+        """Write now; returns whether it was.  The old file stays where what is known changes
+        too fast to be read; any other failure is said once and ends the keeping, not the server.
+        """
         with self._writing:
             try:
                 history.save(self._path, self._policy.learned(), lambda: time.sleep(breath))
+                return True
+            except UnsettledError as error:
+                logger.warning("cachepawl: %s; %s stays as it is for now", error, self._path)
             except ConfigError as error:
                 if not self._failed:
                     logger.warning("cachepawl: %s; the policy goes on without", error)
                 self._failed = True
+            return False

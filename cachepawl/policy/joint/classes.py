@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import deque
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from cachepawl.policy.joint.survival import Table
@@ -15,6 +16,15 @@ GAPS = (5, 20, 60, 150, 400)
 """Seconds since the turn before: borders of classes."""
 DEPTHS = (2048, 8192, 32768)
 """Tokens: borders of classes."""
+BORDERS = (
+    ("uses", MOST_USES),
+    ("kind", ANSWER),
+    ("turn", 3),
+    ("depth", len(DEPTHS)),
+    ("gap", 1 + len(GAPS)),
+)
+"""The parts of a key, and the largest value of each."""
+USED = {4: "used", 5: "never used"}
 
 
 class Traits(NamedTuple):
@@ -86,6 +96,17 @@ class Classes:
                 if table is None:
                     table = self.tables[part] = Table(part, parent, self._due)
         return table
+
+
+def not_a_class(key: Sequence[int]) -> str | None:
+    """What is wrong with a key: it is none that `Classes.table` gives.  None if nothing is."""
+    for (part, most), value in zip(BORDERS, key, strict=False):
+        if not 0 <= value <= most:
+            return f"its {part} is {value}, not 0 to {most}"
+    parts = 4 if key and key[0] else 5
+    if len(key) != parts:
+        return f"it has {len(key)} integers, not {parts} as what was {USED[parts]}"
+    return None
 
 
 def turn_class(turn: int) -> int:

@@ -4,8 +4,8 @@ JSON, one object:
 
     {"format": "cachepawl-policy-history", "version": 1, "spells": [[class, age, ended], ...]}
 
-*class* is a list of small integers (see `classes`), *age* milliseconds, *ended* 0 or 1.  Spells
-are in the order in which they began.  Nothing in it says what was asked.
+*class* is a list of small integers (see `classes.BORDERS`), *age* milliseconds, *ended* 0 or 1.
+Spells are in the order in which they began.  Nothing in it says what was asked.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from cachepawl.errors import ConfigError
+from cachepawl.policy.joint.classes import not_a_class
 from cachepawl.policy.joint.spells import MOST_SPELLS
 
 FORMAT = "cachepawl-policy-history"
@@ -89,27 +90,33 @@ def _parse(raw: Any, path: Path) -> list[OldSpell]:
 def _spell(value: Any, where: str) -> OldSpell:
     match value:
         case [[*key], int(age), 0 | 1 as ended] if (
-            0 <= age <= MOST_AGE
-            and type(age) is int
-            and type(ended) is int
-            and len(key) in (4, 5)
-            and all(type(part) is int and 0 <= part <= 15 for part in key)
+            type(age) is int and type(ended) is int and all(type(part) is int for part in key)
         ):
-            return OldSpell(tuple(key), age, bool(ended))
-    shown = json.dumps(value)[:80]
-    raise ConfigError(
-        f"{where} is {shown}, not [class of 4 or 5 integers up to 15, age in milliseconds, "
-        f"0 or 1]; {REMEDY}"
-    )
+            spell = OldSpell(tuple(key), age, bool(ended))
+            why = wrong_with(spell)
+            if why is None:
+                return spell
+        case _:
+            why = "not [class, age in milliseconds, 0 or 1]"
+    raise ConfigError(f"{where} is {json.dumps(value)[:80]}: {why}; {REMEDY}")
+
+
+def wrong_with(spell: OldSpell) -> str | None:
+    """Why no run can have seen such a spell; None if one can."""
+    if not 0 <= spell.age <= MOST_AGE:
+        return f"its age is {spell.age}, not 0 to {MOST_AGE}"
+    why = not_a_class(spell.key)
+    return None if why is None else f"its class {list(spell.key)} does not exist: {why}"
 
 
 def save(path: Path, spells: Iterable[OldSpell], pause: Callable[[], None] = no_pause) -> None:
     """Write a file in one step: the old one stays whole until the new one is.
 
-    `pause` is called between pieces of the work.  ConfigError when it cannot be written.
+    `pause` is called between pieces of the work.  What `load` would refuse is left out: a bug
+    here must not cost the next start.  ConfigError when it cannot be written.
     """
     parts = [f'{{"format": "{FORMAT}", "version": {VERSION}, "spells": [']
-    rows = iter(spells)
+    rows = (spell for spell in spells if wrong_with(spell) is None)
     while piece := [[spell.key, spell.age, int(spell.ended)] for spell in islice(rows, PIECE)]:
         parts.append(("," if len(parts) > 1 else "") + json.dumps(piece)[1:-1])
         pause()

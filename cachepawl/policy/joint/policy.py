@@ -56,7 +56,10 @@ class Joint(EvictionPolicy):
         self.requests.remember(spells)
 
     def learned(self) -> Iterator[OldSpell]:
-        """What it knows at this moment, for a later run; oldest first.  May be read anywhere."""
+        """What it knows at one moment, for a later run; oldest first.  Any thread may ask.
+
+        UnsettledError if that moment does not come.
+        """
         return self.requests.learned()
 
     def _fresh(self) -> None:

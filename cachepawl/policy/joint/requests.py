@@ -6,9 +6,11 @@ wherever its prefix was, and what one tier gives up another one still knows the 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from typing import NamedTuple, Protocol
 
+from cachepawl.errors import UnsettledError
 from cachepawl.policy.base import Facts
 from cachepawl.policy.joint.classes import ANSWER, BRANCH, END, Classes, Traits
 from cachepawl.policy.joint.history import OldSpell
@@ -25,6 +27,8 @@ WORK_EVERY = 2
 """A table is worked out anew at every so many requests, while any has news."""
 MOST_FORGOTTEN = 32
 """Sites forgotten in one step."""
+LOOKS, NAP = 100, 0.01
+"""How often another thread tries to read what is known, and the seconds in between."""
 
 
 class Tier(Protocol):
@@ -55,6 +59,8 @@ class Requests:
         self.tiers: list[Tier] = []
         """In the order of `Site.carriers`."""
         self._old: list[OldSpell] = []
+        self._changes = 0
+        """Beginnings and ends of what changes spells: odd while that goes on."""
         self.forget_all()
 
     def remember(self, spells: list[OldSpell]) -> None:
@@ -63,11 +69,31 @@ class Requests:
         self.forget_all()
 
     def learned(self) -> Iterator[OldSpell]:
-        """What is known at this moment, for a later run; oldest first.  May be read anywhere."""
-        return _old_spells(self.spells.copy(), self.now)
+        """What is known at one moment, for a later run; oldest first.  Any thread may ask.
+
+        Who learns never waits for who reads: a copy during which something changed is thrown
+        away.  UnsettledError after `LOOKS` such copies.
+        """
+        for look in range(LOOKS):
+            if look:
+                time.sleep(NAP)
+            before = self._changes
+            if before % 2:
+                continue
+            spells, now = self.spells.copy(), self.now
+            if self._changes == before:
+                return _old_spells(spells, now)
+        raise UnsettledError(f"what was learned changed during each of {LOOKS} copies")
 
     def forget_all(self) -> None:
         """As before the first request.  No unit may carry a site."""
+        self._changes += 1
+        try:
+            self._forget_all()
+        finally:
+            self._changes += 1
+
+    def _forget_all(self) -> None:
         self.now = 0
         self.heard = 0
         """Requests that began."""
@@ -83,6 +109,13 @@ class Requests:
 
     def began(self, key: Key, at: int, recalled: Facts | None) -> tuple[Facts, Site]:
         """A request asks for a prompt; what was recalled of it, and the site of its end."""
+        self._changes += 1
+        try:
+            return self._began(key, at, recalled)
+        finally:
+            self._changes += 1
+
+    def _began(self, key: Key, at: int, recalled: Facts | None) -> tuple[Facts, Site]:
         self.now = max(self.now, at)
         self._advance()
         self.heard += 1
@@ -189,6 +222,13 @@ class Requests:
 
         The next turn may start from there; returns the site, which nobody carries yet.
         """
+        self._changes += 1
+        try:
+            return self._answered(end, depth)
+        finally:
+            self._changes += 1
+
+    def _answered(self, end: Site, depth: int) -> Site:
         self._drop_answer(end)
         turn, gap = end.traits.turn, end.traits.gap
         traits = Traits(ANSWER, turn, gap, depth)

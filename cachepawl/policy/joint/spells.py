@@ -141,7 +141,7 @@ class Spells(Generic[Owner]):
         return out
 
     def copy(self) -> Spells[Owner]:
-        """As it is now, for another thread to read.  A few memory copies."""
+        """For another thread to read, which sees to it that nothing changes.  Memory copies."""
         other: Spells[Owner] = Spells.__new__(Spells)
         other.most, other.first, other.count = self.most, self.first, self.count
         other._ages, other._starts = self._ages[:], self._starts[:]
