@@ -11,6 +11,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
+from sglang.srt.layers.dp_attention import get_dp_tp_group
 from sglang.srt.runtime_context import get_memory, get_server_args
 
 from cachepawl.cache import HybridPrefixCache
@@ -83,7 +84,7 @@ class Assembly:
         self.cache = HybridPrefixCache(
             size.geometry,
             states_per_request=size.states_per_request,
-            policy=make_policy(self.options),
+            policy=make_policy(self.options, get_dp_tp_group().cpu_group),
             page_cap=size.page_cap,
             state_cap=size.state_cap,
         )

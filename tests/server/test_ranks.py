@@ -12,10 +12,13 @@ from harness import TOLERANCE, Server, running, tokens
 from test_host_layerwise import LATE, LAYERS
 from test_host_retraction import crowd_goes_on
 from test_host_tier import one_by_one, round_of
+from test_policy import kept
 from test_pressure import mixed_jobs, worst
 
 from cachepawl.offline.recorded.log import Log
 from cachepawl.offline.recorded.rerun import Rerun
+from cachepawl.policy.joint.classes import END
+from cachepawl.policy.joint.history import OldSpell, save
 
 FAMILY, PAGE = "nemotron_h", 16
 RANKS = {"SGLANG_CPU_OMP_THREADS_BIND": "0|1"}
@@ -87,10 +90,12 @@ def test_two_runs_decide_alike(tmp_path: Path) -> None:
 @pytest.mark.stress
 @pytest.mark.xdist_group("ranks")
 def test_two_ranks_take_the_same_transfers(tmp_path: Path) -> None:
-    """Copies end at another time on each rank; both tiers stay alike."""
-    log = tmp_path / "decisions"
+    """Copies end at another time on each rank; both tiers stay alike, history included."""
+    log, history = tmp_path / "decisions", tmp_path / "history"
+    save(history, [OldSpell((0, END, 0, 0, 0), 20_000, True)] * 500)
     host = ["--cachepawl-host-gb", "12x", "--cachepawl-host-slow", "0.002"]
     more = [*options(log, "0.0009"), *host, "--tp-size", "2"]
+    more += ["--cachepawl-policy", "joint", "--cachepawl-policy-history", str(history)]
     with running(FAMILY, PAGE, tmp_path, limits=LIMITS, more=more, env=RANKS) as live:
         jobs = mixed_jobs(16, 1000)
         cold = [live.client.cold(*job) for job in jobs]
@@ -101,6 +106,7 @@ def test_two_ranks_take_the_same_transfers(tmp_path: Path) -> None:
         stats = live.client.wait_idle()
         assert stats["host_loads"] > 0
         assert stats["host_out_of_use"] == 0
+        assert len(kept(history, 500 + len(jobs))) >= 500 + len(jobs)
     one, other = (Path(f"{log}.{rank}").read_text() for rank in (0, 1))
     assert "host" in one
     assert one == other
