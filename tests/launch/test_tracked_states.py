@@ -12,12 +12,17 @@ from cachepawl.pool.geometry import Geometry, KvShape, StateShape
 
 pytest.importorskip("sglang")
 
-from cachepawl_launch.states import Offer, TrackedStates
+from cachepawl_launch.compressed_states import CompressedStates
+from cachepawl_launch.states import Offer, SingleState, TrackedStates
 
 PAGE, EVERY = 4, 16
 """Tokens of a page, and between two snapshots of an answer."""
 SLOTS = {0: 3, 1: 5}
 """By tracking entry."""
+ACTIVE = 7
+SHAPES = Geometry(KvShape(1, 1, 8, 8, 2), StateShape(1, (), 2, (4, 4), 4), PAGE, 12)
+WIDE = Geometry(KvShape(1, 1, 8, 8, 2), StateShape(1, (), 2, (8, 128), 4), PAGE, 12)
+"""States that are worth compressing."""
 
 
 class Pool:
@@ -35,6 +40,9 @@ class Pool:
     def tracking_slot(self, req: Any, entry: int) -> int:
         return SLOTS[entry]
 
+    def active_slot(self, req: Any) -> int:
+        return ACTIVE
+
 
 def request(committed: int, newest: int, older: int | None, *, finished: bool = False) -> Any:
     """So many tokens are computed or being computed; snapshots at these depths, newest in 1."""
@@ -50,8 +58,7 @@ def request(committed: int, newest: int, older: int | None, *, finished: bool = 
 
 def offered(req: Any, up_to: int, *, leaves: bool = True, entries: int = 2) -> tuple[int, int]:
     """Depth and slot of what it leaves; zeros for nothing."""
-    shapes = Geometry(KvShape(1, 1, 8, 8, 2), StateShape(1, (), 2, (4, 4), 4), PAGE, 12)
-    cache = HybridPrefixCache(shapes, states_per_request=3)
+    cache = HybridPrefixCache(SHAPES, states_per_request=3)
     states = TrackedStates(cache, Pool(entries), PAGE, answers=EVERY)
     offer: Offer = states.offer(req, up_to, lambda depth: False, leaves)
     return offer.depth, offer.slot or 0
@@ -83,3 +90,72 @@ def test_who_goes_on_keeps_it() -> None:
 
 def test_a_finished_one_as_before() -> None:
     assert offered(request(80, 64, 48, finished=True), 50) == (48, SLOTS[0])
+
+
+# Memory that is all in use
+
+
+class Full:
+    """A cache of which running requests hold every frame as a state, and a way over it."""
+
+    def __init__(self, kind: str) -> None:
+        shapes = WIDE.with_checkpoints("int8") if kind == "compressed" else SHAPES
+        self.cache = HybridPrefixCache(shapes, states_per_request=3)
+        self.held: list[int] = []
+        while (more := self.cache.try_states(1)) is not None:
+            self.held += more
+        pool: Any = Pool()
+        if kind == "single":
+            self.states: Any = SingleState(self.cache, pool, 1)
+        else:
+            self.states = TrackedStates(self.cache, pool, PAGE, answers=EVERY)
+        if kind == "compressed":
+            self.states = CompressedStates(self.cache, pool, self.states)
+
+    def offer(self, *, has: bool = False) -> Offer:
+        """What a running request offers at its newest snapshot."""
+        offer: Offer = self.states.offer(request(64, 64, 48), 64, lambda depth: has, False)
+        return offer
+
+    @property
+    def skipped(self) -> int:
+        return self.cache.counters.checkpoints_skipped
+
+
+KINDS = ("tracked", "single", "compressed")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_snapshot_without_room_is_skipped_and_counted(kind: str) -> None:
+    full = Full(kind)
+    assert len(full.held) >= 10
+    before = full.cache.stats()
+    for skipped in (1, 2):
+        assert full.offer() == Offer(refused=64)
+        assert full.skipped == skipped
+    # Nothing was taken for it, so there is nothing to give back.
+    full.states.settle(request(64, 64, 48), Offer(refused=64), False, False)
+    full.cache.check(2)
+    refusals = {"checkpoints_skipped": 0, "state_refusals": 0}
+    assert full.cache.stats() | refusals == before | refusals
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_snapshot_that_the_tree_has_is_not_counted(kind: str) -> None:
+    full = Full(kind)
+    assert full.offer(has=True) == Offer(64)
+    assert full.skipped == 0
+
+
+@pytest.mark.parametrize("kind", ["tracked", "compressed"])
+def test_with_one_free_frame_it_is_offered(kind: str) -> None:
+    full = Full(kind)
+    full.cache.free_states([full.held.pop()])
+    offer = full.offer()
+    assert offer.depth == 64
+    assert offer.slot is not None
+    assert (offer.refused, full.skipped) == (0, 0)
+    # And the next one finds none again, unless a frame holds several.
+    if kind == "tracked":
+        assert full.offer() == Offer(refused=64)
+        assert full.skipped == 1
