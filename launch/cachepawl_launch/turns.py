@@ -2,12 +2,14 @@
 
 Conversations under one system prompt (and one set of tools) agree up to where the first user
 speaks, and seldom further.  The ids that open a user's turn are found once, at start, by
-rendering the template with two system prompts and two questions: what both renderings have in
-common before the question, and still have in common read backwards, opens the turn.
+rendering the template with two system prompts, without tools and with two sets of them, and two
+questions: what the renderings have in common before the question, and still have in common read
+backwards, opens the turn.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,6 +24,22 @@ SYSTEMS = ("Answer in one word.", "You are a pirate")
 QUESTIONS = ("7 apples", "What is it?")
 
 
+def _tool(name: str, says: str, parameter: str) -> dict[str, Any]:
+    takes = {"type": "object", "properties": {parameter: {"type": "string"}}, "required": []}
+    return {
+        "type": "function",
+        "function": {"name": name, "description": says, "parameters": takes},
+    }
+
+
+TOOLS: tuple[list[dict[str, Any]] | None, ...] = (
+    None,
+    [_tool("weather", "What it is like outside", "city")],
+    [_tool("add", "Sum", "a"), _tool("look_up", "Read a page", "title")],
+)
+"""Some templates put them behind the system prompt, some beside a user's words."""
+
+
 def opening_of(view: Any) -> tuple[int, ...]:
     """Ids that open a user's turn in the chat template of a server to be, or none.
 
@@ -29,6 +47,7 @@ def opening_of(view: Any) -> tuple[int, ...]:
     is said, and answered with none.
     """
     if view.skip_tokenizer_init:
+        logger.info("cachepawl: no message boundaries: --skip-tokenizer-init")
         return ()
     try:
         tokenizer = get_tokenizer(
@@ -37,10 +56,16 @@ def opening_of(view: Any) -> tuple[int, ...]:
             trust_remote_code=view.trust_remote_code,
             revision=view.revision,
         )
-        return find_opening(tokenizer, _template(view.chat_template))
+        opening = find_opening(tokenizer, _template(view.chat_template))
     except Exception as error:  # templates are programs of others: anything may come
         logger.warning("cachepawl: no message boundaries, the chat template fails: %r", error)
         return ()
+    if not opening:
+        logger.warning(
+            "cachepawl: no message boundaries: the chat template opens a user's turn without a "
+            "special token; clients may name depths (custom_params: cachepawl_checkpoints)"
+        )
+    return opening
 
 
 def _template(name: str | None) -> str | None:
@@ -53,22 +78,36 @@ def _template(name: str | None) -> str | None:
 
 
 def find_opening(tokenizer: Any, template: str | None) -> tuple[int, ...]:
-    """Ids that open a user's turn, with a special token among them; none where there are not."""
-    before = [_before_question(tokenizer, template, system) for system in SYSTEMS]
-    same = _common([ids[::-1] for ids in before])[::-1]
+    """Ids that open a user's turn, with a special token among them; none where there are not.
+
+    With tools and without alike, where there are such ids: else of a prompt without tools.
+    """
     special = {id_ for id_, token in tokenizer.added_tokens_decoder.items() if token.special}
-    return tuple(same) if special & set(same) else ()
+    plain = _before_questions(tokenizer, template, None)
+    every = list(plain)
+    with contextlib.suppress(Exception):  # a template may refuse tools
+        for tools in TOOLS[1:]:
+            every += _before_questions(tokenizer, template, tools)
+    for before in (every, plain):
+        same = _common([ids[::-1] for ids in before])[::-1]
+        if special & set(same):
+            return tuple(same)
+    return ()
 
 
-def _before_question(tokenizer: Any, template: str | None, system: str) -> list[int]:
-    """Ids that a conversation under `system` has before the user's words."""
-    return _common([_render(tokenizer, template, system, question) for question in QUESTIONS])
+def _before_questions(
+    tokenizer: Any, template: str | None, tools: list[dict[str, Any]] | None
+) -> list[list[int]]:
+    """Ids that a conversation has before the user's words, under each system prompt."""
 
+    def render(system: str, question: str) -> list[int]:
+        chat = [{"role": "system", "content": system}, {"role": "user", "content": question}]
+        text = tokenizer.apply_chat_template(
+            chat, tools=tools, chat_template=template, tokenize=False
+        )
+        return list(tokenizer.encode(text, add_special_tokens=False))
 
-def _render(tokenizer: Any, template: str | None, system: str, question: str) -> list[int]:
-    chat = [{"role": "system", "content": system}, {"role": "user", "content": question}]
-    text = tokenizer.apply_chat_template(chat, chat_template=template, tokenize=False)
-    return list(tokenizer.encode(text, add_special_tokens=False))
+    return [_common([render(system, question) for question in QUESTIONS]) for system in SYSTEMS]
 
 
 def _common(parts: Sequence[list[int]]) -> list[int]:
