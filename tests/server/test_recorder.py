@@ -82,11 +82,15 @@ def serve(client: Client) -> tuple[dict[str, tuple[int, int]], list[dict[str, An
 
 @pytest.mark.stress
 def test_the_log_has_both_tiers(tmp_path: Path) -> None:
-    """A host tier, and a device that is too small: hits of both, run again, are the server's."""
+    """A host tier, and a device that is too small: hits of both, run again, are the server's.
+
+    So is what it says of misses, by a policy that learns.
+    """
     cell, path = Cell("nemotron_h", 16), tmp_path / "trace.zst"
     more = [
         *(*ARENA, "--cachepawl-host-gb", "12x", "--cachepawl-trace", str(path)),
         *("--cachepawl-trace-salt", SALT, "--cachepawl-trace-mb", "0.01"),
+        *("--cachepawl-policy", "joint"),
     ]
     prompts = {f"p{i}": tokens(700 + i, 300) for i in range(40)}
     with running(cell.family, cell.page, tmp_path, limits=LIMITS, more=more) as live:
@@ -98,6 +102,7 @@ def test_the_log_has_both_tiers(tmp_path: Path) -> None:
                 answers[f"{name}.{turn}"] = found.cached, len(found.ids)
                 from_host[f"{name}.{turn}"] = found.from_host
         stats = live.client.wait_idle()
+        said = live.client.pawl()["requests"]
         time.sleep(2.5)  # the last second is flushed
     rerun = Rerun(Log(path))
     ended = list(requests_of(rerun))
@@ -107,6 +112,7 @@ def test_the_log_has_both_tiers(tmp_path: Path) -> None:
     assert {n: (r.hit, r.output) for n, r in of.items()} == answers
     assert {n: of[n].from_host for n in from_host} == from_host
     assert sum(from_host.values()) > 0
+    assert explained_alike(path, said, of) > 0
     assert rerun.tier is not None
     rerun.tier.check(2)
     again = rerun.tier.stats()
