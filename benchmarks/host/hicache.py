@@ -6,7 +6,7 @@ of a host cache, in the order of `PrefillAdder.add_one_req` and `Scheduler.get_n
     check_hicache_events
     match -> lock both -> init_load_back -> lock -> ready_to_load_host_cache -> prefill -> release
 
-Valid inside `context()` and `stand_ins.on_a_cpu()`.
+Valid inside `context()` and `host_copies.on_a_cpu()`.
 """
 
 from __future__ import annotations

@@ -95,8 +95,8 @@ def sglang(host_times: float, policy: str = "write_through") -> Play:
     def play(requests: list[TraceRequest], budget: int) -> Row:
         # Only here: it brings torch and SGLang.
         from benchmarks.host.hicache import HiCacheServer, arguments, context
-        from benchmarks.host.stand_ins import on_a_cpu
         from benchmarks.policy.sglang_server import ids_of
+        from cachepawl_launch.cpu.host_copies import on_a_cpu
 
         args, sums = arguments(host_times, policy), Sums()
         with on_a_cpu() as copied, context(args):

@@ -19,10 +19,10 @@ from benchmarks.host import model
 from benchmarks.host.hicache import HiCacheServer, arguments, context
 from benchmarks.host.ours import HostScenario, OurServer, Snapshots
 from benchmarks.host.run import main
-from benchmarks.host.stand_ins import Copied, on_a_cpu
 from benchmarks.policy.inputs import find_traces, spec_of
 from cachepawl.offline.traces.request import TraceRequest
 from cachepawl.types import Key
+from cachepawl_launch.cpu.host_copies import Copied, on_a_cpu
 
 DEVICE = 32 << 20
 LENGTH, HIT = 3000, 2944
