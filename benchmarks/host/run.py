@@ -113,13 +113,18 @@ def sglang(host_times: float, policy: str = "write_through") -> Play:
     return play
 
 
-def ours(host_times: float, writing: str = "write_through", snapshots: Snapshots = "ours") -> Play:
+def ours(
+    host_times: float,
+    writing: str = "write_through",
+    snapshots: Snapshots = "ours",
+    policy: str = "lru",
+) -> Play:
     """Ours; `snapshots`: states where our server takes them, or only where SGLang does."""
 
     def play(requests: list[TraceRequest], budget: int) -> Row:
         scenario = HostScenario(
             spec_of("qwen3-next"), budget, page=model.PAGE, chunk=CHUNK, grid=model.GRID,
-            host=int(host_times * budget), writing=writing, snapshots=snapshots,
+            host=int(host_times * budget), writing=writing, snapshots=snapshots, policy=policy,
         )  # fmt: skip
         server, sums = OurServer(scenario), Sums()
         for request in requests:
@@ -128,7 +133,7 @@ def ours(host_times: float, writing: str = "write_through", snapshots: Snapshots
             sums.seconds += time.thread_time() - started
             sums.add(len(request.key.tokens) // TOKEN_BYTES, usable, from_host)
         sums.refused = server.measures.total().refused
-        name = f"cachepawl, {writing}" if host_times else "cachepawl"
+        name = f"cachepawl {policy}, {writing}" if host_times else f"cachepawl {policy}"
         name += ", SGLang's snapshots" if snapshots == "sglang" else ""
         return sums.row(name, server.loads, server.copied, server.copy_seconds)
 
@@ -141,10 +146,13 @@ CONTENDERS: tuple[Play, ...] = (
     sglang(4, "write_through_selective"),
     sglang(4, "write_back"),
     ours(0),
+    ours(0, policy="joint"),
     ours(4),
+    ours(4, policy="joint"),
     ours(4, snapshots="sglang"),
     ours(4, "write_through_selective"),
     ours(4, "write_back"),
+    ours(4, "write_back", policy="joint"),
 )
 
 

@@ -111,7 +111,7 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     written = {row["who"]: row["written"] for row in rows}
     assert (
         written["SGLang, write_through"]
-        == (written["cachepawl, write_through, SGLang's snapshots"])
+        == (written["cachepawl lru, write_through, SGLang's snapshots"])
     )
     capsys.readouterr()
 
