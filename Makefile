@@ -6,7 +6,7 @@ WORKERS ?= 2
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve test test-gpu check bench bench-capacity bench-policy bench-served bench-host bench-gpu stress clean
+.PHONY: help setup demo serve test test-gpu check bench bench-capacity bench-policy bench-served bench-host bench-host-served bench-gpu stress clean
 
 help:  ## what there is to make
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -48,6 +48,9 @@ bench-served: setup  ## slices of the traces on real servers, stock SGLang and c
 
 bench-host: setup  ## the host tier beside SGLang's own, on the same requests and bytes
 	$(BIN)/python -m benchmarks.host.run
+
+bench-host-served: setup  ## the same on real servers, with conversations larger than the device
+	$(BIN)/python -m benchmarks.host.served
 
 test-gpu: setup  ## the kernels' tests, compiled, on a GPU
 	$(BIN)/python tests/kernels/on_gpu.py
