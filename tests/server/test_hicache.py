@@ -1,6 +1,7 @@
 """SGLang's own host cache on this platform: what left the device comes back, and is the same.
 
-A stock server through `cachepawl_launch.cpu.hicache_server`.
+A stock server through `cachepawl_launch.cpu.hicache_server`, which `benchmarks.host.served`
+compares with ours.
 """
 
 from __future__ import annotations
@@ -12,6 +13,10 @@ from pathlib import Path
 import pytest
 from harness import TOLERANCE, VOCABULARY, Client, Server, command, free_port, launched, tokens
 
+from benchmarks.host.contestants import STOCK, Model
+from benchmarks.host.served import compare
+from benchmarks.host.talk import ORDERS, Sizes
+from cachepawl.policy import POLICIES
 from cachepawl_launch.cpu.flags import Limits
 from cachepawl_launch.cpu.hicache_server import counted
 
@@ -58,9 +63,35 @@ def tells_what_it_copied(client: Client, copied: dict[str, int]) -> None:
 
 
 def test_nobody_gets_it_unasked(tmp_path: Path) -> None:
-    """SGLang's own entry on the same platform: its host pools want a driver."""
+    """SGLang's own entry on the same platform: a GPU's driver is to register its host pools."""
     with (
-        pytest.raises(AssertionError, match="Found no NVIDIA driver"),
+        pytest.raises(AssertionError, match=r"cudart = torch\.cuda\.cudart\(\)"),
         stock("nemotron_h", tmp_path, entry="sglang.launch_server"),
     ):
         pass
+
+
+SMALL = [
+    (Model("nemotron_h", "nemotron_h", 512, 11264, 640 << 10, context=1024), 10),
+    (Model("qwen3", "qwen3", 768, 0, 4 << 20, context=1024), 24),
+]
+"""And how many conversations are more than their devices hold."""
+
+
+@pytest.mark.parametrize(("model", "conversations"), SMALL, ids=["nemotron_h", "qwen3"])
+def test_side_by_side_with_ours(model: Model, conversations: int, tmp_path: Path) -> None:
+    """The benchmark, small: the same requests and answers, in the same bytes."""
+    sizes = Sizes(conversations, turns=2, common=64, first=200, more=100, answer=8)
+    scripts = {name: order(sizes) for name, order in ORDERS.items()}
+    rows = compare(model, scripts, (STOCK, *POLICIES), tmp_path, start=launched)
+    assert [row["server"] for row in rows] == [STOCK, *POLICIES] * 2
+    for name in scripts:
+        stock, *ours = (row for row in rows if row["order"] == name)
+        for row in (stock, *ours):
+            assert row["requests"] == 2 * conversations
+            assert row["prompt_tokens"] == stock["prompt_tokens"]
+            assert row["other_answers"] == 0
+            assert row["host_tokens"] > 0 or name != "in turn"
+            assert (row["loaded_bytes"] > 0) == (row["host_tokens"] > 0)
+        for row in ours:
+            assert row["recomputed_tokens"] <= stock["recomputed_tokens"]
