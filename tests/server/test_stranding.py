@@ -78,7 +78,7 @@ def test_one_survivor_of_many(requests: int, answer: int, tmp_path: Path) -> Non
     last = tokens(8000, 20)
     limits = Limits(None, None, requests=2 * len(later), context=4096, chunked_prefill=256)
     arena = ["--cachepawl-device-gb", f"{(frames + 1.5) * FRAME / 2**30:.9f}"]
-    model = make_tiny("nemotron_h", model_folder(), name="nemotron_h-wide", changes=WIDE)
+    model = make_tiny("nemotron_h", model_folder(), name="nemotron_h-large-states", changes=WIDE)
     with running(
         "nemotron_h", PAGE, tmp_path, limits=limits, more=[*LOUD, *arena], model=model
     ) as server:
