@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -43,6 +44,8 @@ class Moving:
         """The next so many orders are refused."""
         self.refusal: type[BaseException] = TransferError
         self.log: list[Order] = []
+        self.refused: list[Order] = []
+        self.begun: Counter[Direction] = Counter()
 
     def _memories(self, order: Order) -> tuple[Bytes, Bytes]:
         both = self.device(), self.host
@@ -51,11 +54,13 @@ class Moving:
     def start(self, order: Order) -> None:
         if self.refuses:
             self.refuses -= 1
+            self.refused.append(order)
             raise self.refusal(f"ticket {order.ticket} refused")
         assert order.copy.pages_from.count == order.copy.pages_to.count
         assert len(order.copy.states_from) == len(order.copy.states_to)
         self.under_way.append(order)
         self.log.append(order)
+        self.begun[order.direction] += 1
         _, target = self._memories(order)
         for page in order.copy.pages_to:
             for offset in range(self.page):
@@ -89,3 +94,9 @@ class Moving:
     def wait(self) -> None:
         while self.under_way:
             self.end(0)
+
+    def direction_in(self, reason: str) -> Direction:
+        """Of the ticket that a reason is about: `ticket 7 is broken`."""
+        number = int(reason.split()[1])
+        orders = (*self.log, *self.refused)
+        return next(order.direction for order in orders if order.ticket == number)
