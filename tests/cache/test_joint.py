@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 from joint_reference import Reference
 from test_recorded import recording
-from test_tiers import run_seed, tiered
+from tiered import run_seed, tiered
 
 from cachepawl.offload.writing import WRITE_POLICIES
 from cachepawl.policy import POLICIES

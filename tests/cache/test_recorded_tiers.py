@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from test_recorded import assert_same, assert_same_cache
-from test_tiers import CHORES, Made, Telling, run_seed, tiered
+from tiered import CHORES, Made, Telling, run_seed, tiered
 
 from cachepawl.cache import HybridPrefixCache
 from cachepawl.offline.recorded.log import Log
