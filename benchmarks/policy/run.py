@@ -12,16 +12,17 @@ import json
 import multiprocessing
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from benchmarks.policy import report
+from benchmarks.policy import ample, report
 from benchmarks.policy.contenders import (
     DEFAULT_RATIO,
     RATIOS,
+    Entry,
     Played,
     contenders,
     play,
@@ -62,6 +63,8 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--half", choices=("all", "tuning", "held-out"), default="all",
         help="conversations: a fixed half of them by a hash of their ids")  # fmt: skip
     add("--limit", type=int, help="requests of each trace at most")
+    add("--ample-host", action="store_true",
+        help="only the cells whose host tier holds all that the trace publishes")  # fmt: skip
     add("--quick", action="store_true", help="a few hundred requests, two budgets, one model")
     add("--jobs", type=int, default=2, help="processes")
     add("--budget-s", type=float, help="start no cell after so many seconds; the rest stays open")
@@ -84,19 +87,34 @@ def tasks_of(options: argparse.Namespace) -> Iterator[Task]:
         for number in range(max(map(len, budgets.values()))):
             for name in names:
                 requests = Requests(options.traces / TRACES[name].path, options.half, limit)
-                for device in budgets[name][number : number + 1]:
-                    for host in HOST_TIMES:
+                for device, times in budgets[name][number : number + 1]:
+                    for host in times:
                         for contender in wanted:
                             cell = Cell(name, model, device, host * device, contender)
                             if not host or known[contender].tiers:
                                 yield Task(cell, requests)
+        for name in names:
+            requests = Requests(options.traces / TRACES[name].path, options.half, limit)
+            yield Task(Cell(name, model, 0.0, 0.0, ample.EVERYTHING), requests)
 
 
-def _budgets(options: argparse.Namespace, trace: str, model: str) -> Sequence[float]:
+Budget = tuple[float, Sequence[float]]
+"""GiB on the device, and the host tiers beside it as multiples."""
+
+
+def _budgets(options: argparse.Namespace, trace: str, model: str) -> list[Budget]:
+    """The usual ones, then the one of which the host holds everything published."""
+    share = MODELS[model].share
+    large = ample.AMPLE_GB[trace] * share
+    if options.ample_host:
+        return [(large, (ample.TIMES,))]
     if options.device_gb:
-        return list(options.device_gb)
-    usual = [gb * MODELS[model].share for gb in TRACES[trace].device_gb]
-    return usual[:QUICK_BUDGETS] if options.quick else usual
+        return [(gb, HOST_TIMES) for gb in options.device_gb]
+    usual = [(gb * share, HOST_TIMES) for gb in TRACES[trace].device_gb]
+    if options.quick:
+        return usual[:QUICK_BUDGETS]
+    known = any(gb == large and ample.TIMES in times for gb, times in usual)
+    return usual if known else [*usual, (large, (ample.TIMES,))]
 
 
 def _ratios(options: argparse.Namespace) -> Sequence[float]:
@@ -134,7 +152,7 @@ class Progress(NamedTuple):
 def play_all(tasks: Sequence[Task], options: argparse.Namespace) -> Progress:
     """Every cell from the store, or played now in `--jobs` processes."""
     store, known = Store(options.out / "cells"), contenders(_ratios(options))
-    keys = {task.cell: key_of(task, known[task.cell.contender].family) for task in tasks}
+    keys = {task.cell: _key(task, known) for task in tasks}
     found = {cell: got for cell in keys if (got := store.get(keys[cell])) is not None}
     # Cells of one key have one result, played once.
     waiting = list({keys[task.cell]: task for task in tasks if task.cell not in found}.values())
@@ -148,6 +166,18 @@ def play_all(tasks: Sequence[Task], options: argparse.Namespace) -> Progress:
     return Progress(found, [cell for cell in keys if cell not in found])
 
 
+def _key(task: Task, known: Mapping[str, Entry]) -> str:
+    if task.cell.contender == ample.EVERYTHING:
+        return ample.key_of_everything(task)
+    return key_of(task, known[task.cell.contender].family)
+
+
+def _play(task: Task, ratios: Sequence[float]) -> Played:
+    """A cell's figures, in this process or another."""
+    asked = task.cell.contender == ample.EVERYTHING
+    return ample.everything(task) if asked else play(task, ratios)
+
+
 def _played(
     tasks: Sequence[Task], options: argparse.Namespace, deadline: float
 ) -> Iterator[tuple[Task, Played]]:
@@ -157,7 +187,7 @@ def _played(
         for task in tasks:
             if time.monotonic() > deadline:
                 return
-            yield task, play(task, ratios)
+            yield task, _play(task, ratios)
         return
     # Spawned, not forked: the parent may have threads.
     context = multiprocessing.get_context("spawn")
@@ -167,7 +197,7 @@ def _played(
         while True:
             for task in islice(queue, options.jobs - len(running)):
                 if time.monotonic() <= deadline:
-                    running[pool.submit(play, task, ratios)] = task
+                    running[pool.submit(_play, task, ratios)] = task
             if not running:
                 return
             future = next(as_completed(running))
@@ -201,6 +231,15 @@ def rows_of(
                 row = _row(cell._replace(contender=BEST), played[best])
                 rows.append(row | {"chosen": best, "tried": hits})
     return sorted(rows, key=lambda row: (*_order(row), names.index(row["policy"])))
+
+
+def published(found: Mapping[Cell, Played]) -> dict[tuple[str, str], int]:
+    """Bytes of everything that is ever published, by trace and geometry."""
+    return {
+        (cell.trace, cell.model): one.notes["published_bytes"]
+        for cell, one in found.items()
+        if cell.contender == ample.EVERYTHING
+    }
 
 
 def _order(row: Row) -> tuple[int, int, float, float]:
@@ -253,13 +292,14 @@ def _run(options: argparse.Namespace) -> int:
     played = play_all(tasks, options)
     rows = rows_of(tasks, played.found, _names(options), _ratios(options))
     told = targets(rows, [name for name in POLICIES if any(r["policy"] == name for r in rows)],
-                   options.half)  # fmt: skip
+                   options.half, published(played.found))  # fmt: skip
     left = [f"{len(played.open)} cells for want of time"] if played.open else []
     page = report.document(rows, told, options.half, left)
     written = {
         "cells": rows,
         "targets": [target._asdict() for target in told],
         "open": [cell._asdict() for cell in played.open],
+        "published_bytes": {", ".join(k): n for k, n in published(played.found).items()},
         "half": options.half,
         "limit": tasks[0].requests.limit,
         "machine": describe_machine(),

@@ -15,10 +15,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_replays import GRID, REQUESTS, request, scenario, write_trace
 
+from benchmarks.policy.ample import AMPLE_GB, EVERYTHING, everything
 from benchmarks.policy.contenders import RATIOS, Played, contenders, play
 from benchmarks.policy.inputs import MODELS, PAGE, Cell, Requests, Task, half_of, spec_of
 from benchmarks.policy.pools import Memory, Shared, Split, split_at
-from benchmarks.policy.run import main
+from benchmarks.policy.run import main, parse_arguments, tasks_of
 from benchmarks.policy.sglang_server import SglangServer, Snapshots, context, ids_of
 from benchmarks.policy.store import Store, key_of
 from benchmarks.policy.targets import Row, failed, targets
@@ -330,9 +331,9 @@ BEATEN = {"sglang_default": 0.1, "sglang_best_static": 0.12, "sglang_unified": 0
 
 def test_targets_are_what_they_say() -> None:
     told = targets(rows(**BEATEN, joint=0.2901), ["joint"], "held-out")
-    assert [round(t.number or 0, 6) for t in told] == [9.01, 2.901, 2.072143, 0.300333]
-    assert all(t.holds for t in told)
-    assert [t.remark for t in targets(rows(**BEATEN, joint=0.2901), ["joint"], "all")][-1]
+    assert [round(t.number or 0, 6) for t in told] == [9.01, 2.901, 2.072143, 0.300333, 0]
+    assert [t.holds for t in told] == [True] * 4 + [None]
+    assert [t.remark for t in targets(rows(**BEATEN, joint=0.2901), ["joint"], "all")][-2]
 
 
 @pytest.mark.parametrize(("joint", "holds"), [(0.1969, False), (0.1971, True)])
@@ -356,7 +357,54 @@ def test_a_host_tier_counts_against_lru_alone() -> None:
     both = rows(**BEATEN, joint=0.3) + rows(4.0, lru=0.5, joint=0.49, bound=0.6, ceiling=0.6)
     told = targets(both, ["joint"], "all")
     assert (told[0].holds, told[0].worst) == (False, "t, g, 1 GiB + 4 GiB")
-    assert [t.cells for t in told] == [2, 1, 1, 1]
+    assert [t.cells for t in told] == [2, 1, 1, 1, 0]
+
+
+ALL = {("t", "g"): 4 << 30}
+"""What is published: as much as a host of four times the device holds."""
+
+
+@pytest.mark.parametrize(("joint", "holds"), [(0.571, True), (0.569, False)])
+def test_where_the_bytes_suffice_nearly_all_is_hit(joint: float, holds: bool) -> None:
+    both = rows(**BEATEN, joint=0.3) + rows(4.0, lru=0.6, joint=joint, ceiling=0.6)
+    told = targets(both, ["joint"], "all", ALL)[-1]
+    assert (told.holds, told.cells, told.worst) == (holds, 1, "t, g, 1 GiB + 4 GiB")
+    assert told.number == pytest.approx(joint / 0.6)
+    assert (told in failed([told], "joint")) is not holds
+
+
+def test_where_the_bytes_do_not_suffice_the_ceiling_is_not_asked_for() -> None:
+    poor = {"lru": 0.2, "joint": 0.2}
+    ceiling = {"bound": 0.6, "ceiling": 0.6}
+    for some, known in (
+        (rows(4.0, **poor, **ceiling), {("t", "g"): (4 << 30) + 1}),
+        (rows(8.0, **poor, **ceiling), ALL),
+        (rows(0.0, **poor, **ceiling), ALL),
+        (rows(4.0, **poor), ALL),
+        (rows(4.0, **poor, **ceiling), {}),
+    ):
+        assert targets(some, ["joint"], "all", known)[-1].holds is None
+
+
+def test_everything_published_is_what_a_cache_without_evictions_holds(folder: Path) -> None:
+    played = everything(task(folder, EVERYTHING))
+    needed = played.notes["published_bytes"]
+    assert played.hit <= play(task(folder, "ceiling")).hit
+    enough, less = (play(task(folder, "lru", n / (1 << 30))) for n in (1.2 * needed, needed / 2))
+    assert (enough.notes["evicted_tokens"], enough.notes["evicted_states"]) == (0, 0)
+    assert enough.hit == played.hit
+    assert less.notes["evicted_states"] > 0
+
+
+def test_the_cells_of_ample_hosts_are_played_alone_and_with_the_others(folder: Path) -> None:
+    usual = ["--traces", str(folder), "--model", "qwen3-next", "--policy", "lru"]
+    alone = [t.cell for t in tasks_of(parse_arguments([*usual, "--ample-host"]))]
+    everybody = [t.cell for t in tasks_of(parse_arguments(usual))]
+    assert [c.host_gb for c in alone if c.contender == "lru"] == [
+        4 * gb for gb in AMPLE_GB.values()
+    ]
+    assert set(alone) <= set(everybody)
+    assert len(everybody) == len(set(everybody))
 
 
 # -- the command ---------------------------------------------------------------------------
@@ -374,7 +422,7 @@ def test_the_command_writes_everything_and_goes_on_where_it_stood(
     assert run(folder, "--budget-s", "1e-9") == 0
     first = json.loads((folder / "out/policy.json").read_text())
     tiers = sum(entry.tiers for entry in contenders().values())
-    assert len(first["open"]) == 2 * (len(contenders()) + tiers)
+    assert len(first["open"]) == 2 * (len(contenders()) + tiers) + 1
     assert run(folder) == 0
     capsys.readouterr()
     assert run(folder) == 0
@@ -390,9 +438,29 @@ def test_the_command_writes_everything_and_goes_on_where_it_stood(
     assert len(best) == 2
     assert "plotly" in (folder / "out/policy.html").read_text()
     assert found["machine"]["sglang"] == "0.5.23"
-    assert len(found["targets"]) % 4 == 0
+    assert len(found["targets"]) % 5 == 0
+    ((place, needed),) = found["published_bytes"].items()
+    assert place == f"conversation, {MODEL}"
+    assert needed > 4 * 0.6 * (1 << 30), "no host of these holds it all"
+    assert [t["holds"] for t in found["targets"] if "holds all" in t["name"]] == [None] * len(
+        POLICIES
+    )
     assert run(folder, "--candidate", "lru", "--fail-on-targets") == 1
     assert "target missed by lru" in capsys.readouterr().out
+
+
+def test_the_command_holds_a_host_with_room_for_everything_against_the_ceiling(
+    folder: Path,
+) -> None:
+    sizes = ("--device-gb", "0.6,0.9", "--policy", "lru", "--policy", "ceiling")
+    assert run(folder, *sizes, "--candidate", "lru") == 0
+    found = json.loads((folder / "out/policy.json").read_text())
+    (told,) = (t for t in found["targets"] if "holds all" in t["name"])
+    (row,) = (r for r in found["cells"] if r["host_gb"] == 3.6 and r["policy"] == "lru")
+    (top,) = (r for r in found["cells"] if r["host_gb"] == 3.6 and r["policy"] == "ceiling")
+    assert told["cells"] == 1
+    assert told["number"] == row["token_hit"] / top["token_hit"] > 0
+    assert told["holds"] is (told["number"] >= 0.95)
 
 
 def test_named_splits_have_rows_and_the_best_is_never_below_the_default(folder: Path) -> None:
