@@ -79,7 +79,10 @@ def _quantise(x: torch.Tensor, form: Format) -> tuple[torch.Tensor, torch.Tensor
     """Codes `(elements,)` and scales `(blocks,)`."""
     largest = LARGEST[form]
     blocks = pad(x, (0, -len(x) % SCALE_BLOCK)).view(-1, SCALE_BLOCK)
-    scales = (blocks.abs().amax(1).clamp(max=PEAK_MAX) / largest).clamp(min=LEAST_SCALE)
+    # On a GPU torch divides by a number of the host by multiplying with its reciprocal, which
+    # rounds otherwise than a division does; by a tensor of the device it divides.
+    divisor = torch.full((), largest, device=x.device)
+    scales = (blocks.abs().amax(1).clamp(max=PEAK_MAX) / divisor).clamp(min=LEAST_SCALE)
     scales = torch.where(blocks.isfinite().all(1), scales, torch.nan)
     values = (blocks / scales[:, None]).clamp(-largest, largest).flatten()[: len(x)]
     if form == Format.E4M3:

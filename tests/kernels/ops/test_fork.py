@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from arenas import assert_same, column, fenced, twin, unchanged_by, vast
 from hypothesis import given
 from hypothesis import strategies as st
 from states import arena_of, layout_of, numbers, write_part
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from cachepawl_kernels.errors import KernelArgumentError
 from cachepawl_kernels.fork.launch import ForkTile, fork_states, fork_states_at
@@ -67,6 +70,34 @@ def test_any_states(device: torch.device, data: st.DataObject) -> None:
     fork_states(ours.arena, new, columns[0], source, old, columns[1], tile=SMALL)
     fork_states_reference(reference.arena, new, columns[0], source, old, columns[1])
     assert_same(ours, reference)
+
+
+class Divisors(TorchDispatchMode):
+    """Keeps what every division divides by."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[Any] = []
+
+    def __torch_dispatch__(self, func: Any, _: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if "div" in func.name():
+            self.seen.append(args[1])
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("form", [Format.E4M3, Format.INT8])
+def test_the_reference_divides_as_the_kernel_does(form: Format) -> None:
+    """By tensors of the arena's device: by the host's numbers torch does not divide on a GPU."""
+    wide, narrow = layout_of((Format.FP32,), (256,)), layout_of((form,), (256,))
+    source, target = (
+        torch.empty(layout.stride, dtype=torch.uint8, device="meta") for layout in (wide, narrow)
+    )
+    with Divisors() as divisors:
+        fork_states_reference(target, narrow, column(0), source, wide, column(0))
+    assert len(divisors.seen) == 2
+    for divisor in divisors.seen:
+        assert isinstance(divisor, torch.Tensor), divisor
+        assert divisor.device.type == "meta"
 
 
 def test_inside_one_arena(device: torch.device, guard: object) -> None:
