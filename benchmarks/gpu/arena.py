@@ -3,19 +3,20 @@
 Through `Arena`, once moved by our kernels and once by plain torch, at the sizes of
 Qwen3-Next-80B-A3B (24576 B of KV a token, 73.7 MiB a state).  `of_copy` is our share of the
 bandwidth of one device-to-device copy of as many bytes, measured in the same run; for clearing,
-of one memset.  `sglang_us` is what SGLang does for the same where it is installed: its copy of
-pages, and its indexing of temporal states.
+of one memset.  `sglang_us` is SGLang's copy of as many pages, where it is installed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import NamedTuple
 
 import torch
 
 from benchmarks.gpu import optional
 from benchmarks.gpu.bench import Bench, Row, gbps, must_equal
+from benchmarks.gpu.sections import attempt
 from cachepawl.pool.arena import Arena, ArenaDtypes
 from cachepawl.pool.geometry import Geometry, KvShape, StateShape
 from cachepawl.pool.movement import TorchMovement
@@ -44,16 +45,17 @@ class Task(NamedTuple):
     row: str
     work: Callable[[Arena], None]
     nbytes: int
-    sglang: Callable[[Arena], float | None]
+    sglang: Callable[[Arena], float | str | None]
     clears: bool = False
 
 
-def measure(bench: Bench) -> list[Row]:
+def measure(bench: Bench) -> Iterator[Row]:
     """A row a task."""
     geometry = FULL if bench.device.type == "cuda" else DRY
     ours, plain = (_arena(bench, geometry, move) for move in (TritonMovement(), TorchMovement()))
     plain.raw.copy_(ours.raw)
-    return [_row(bench, ours, plain, task) for task in tasks(bench, geometry)]
+    for task in tasks(bench, geometry):
+        yield attempt(task.row, partial(_row, bench, ours, plain, task))
 
 
 def tasks(bench: Bench, geometry: Geometry) -> list[Task]:
@@ -65,7 +67,7 @@ def tasks(bench: Bench, geometry: Geometry) -> list[Task]:
     def copy(arena: Arena, count: int) -> None:
         arena.copy_states(ids[1 : 1 + count], ids[-count:])
 
-    def sglang_pages(arena: Arena) -> float | None:
+    def sglang_pages(arena: Arena) -> float | str | None:
         to, came = ([p for m in moves for p in range(m[i], m[i] + m.pages)] for i in (1, 0))
         on_device = (torch.tensor(part, device=bench.device) for part in (to, came))
         return optional.copy_pages_us(bench, arena.raw, *on_device, geometry.page_bytes)

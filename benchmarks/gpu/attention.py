@@ -6,20 +6,23 @@ prefill of a few tokens after a long prefix: what a hit leaves to compute.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import torch
 
 from benchmarks.gpu.bench import Bench, Row, must_equal
+from benchmarks.gpu.machine import missing
+from benchmarks.gpu.sections import attempt
 
 LAYERS, HEADS, QUERIES, DIM = 12, 2, 16, 128
 PAGE_TOKENS = 16
 Attend = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
-def measure(bench: Bench) -> list[Row]:
-    """A row a library that is installed."""
+def measure(bench: Bench) -> Iterator[Row]:
+    """A row a kernel of a library; `skipped` says why one was not tried."""
     batch = 32 if bench.device.type == "cuda" else 2
     layers = LAYERS if bench.device.type == "cuda" else 2
     tokens = bench.sizes.tokens
@@ -27,20 +30,27 @@ def measure(bench: Bench) -> list[Row]:
     entries = torch.randn(batch * tokens, layers, 2, HEADS, DIM, device=bench.device).half()
     k, v = entries[:, layers // 2, 0], entries[:, layers // 2, 1]
     q = torch.randn(batch, QUERIES, DIM, device=bench.device).half()
-    rows = []
     for name, build in (
         ("sglang triton decode", _sglang),
         ("sglang triton prefill", _sglang_prefill),
         ("flashinfer decode", _flashinfer),
         ("flashinfer prefill", _flashinfer_prefill),
     ):
-        attend = build(bench, q, batch, tokens)
-        if attend is not None:
-            rows.append(_compare(bench, name, attend, k, v))
-    return rows
+        library = name.partition(" ")[0]
+        if missing([library]):
+            yield {"row": name, "skipped": f"{library} is not installed"}
+        elif library == "flashinfer" and bench.device.type != "cuda":
+            yield {"row": name, "skipped": "needs a GPU"}
+        else:
+            yield attempt(
+                name, partial(_compare, bench, name, partial(build, bench, q, batch, tokens), k, v)
+            )
 
 
-def _compare(bench: Bench, name: str, attend: Attend, k: torch.Tensor, v: torch.Tensor) -> Row:
+def _compare(
+    bench: Bench, name: str, build: Callable[[], Attend], k: torch.Tensor, v: torch.Tensor
+) -> Row:
+    attend = build()
     packed = k.contiguous(), v.contiguous()
     strided, contiguous = attend(k, v).clone(), attend(*packed).clone()
     assert not contiguous.isnan().any(), name
@@ -54,11 +64,9 @@ def _compare(bench: Bench, name: str, attend: Attend, k: torch.Tensor, v: torch.
     }  # fmt: skip
 
 
-def _sglang(bench: Bench, q: torch.Tensor, batch: int, tokens: int) -> Attend | None:
-    try:
-        from sglang.kernels.ops.attention.decode_attention import decode_attention_fwd
-    except ImportError:
-        return None
+def _sglang(bench: Bench, q: torch.Tensor, batch: int, tokens: int) -> Attend:
+    from sglang.kernels.ops.attention.decode_attention import decode_attention_fwd
+
     splits, device = 8 if bench.device.type == "cuda" else 2, bench.device
     indptr = torch.arange(batch + 1, dtype=torch.int32, device=device) * tokens
     out = torch.full_like(q, torch.nan)
@@ -81,11 +89,9 @@ def _sglang(bench: Bench, q: torch.Tensor, batch: int, tokens: int) -> Attend | 
     return attend
 
 
-def _sglang_prefill(bench: Bench, q: torch.Tensor, batch: int, tokens: int) -> Attend | None:
-    try:
-        from sglang.kernels.ops.attention.extend_attention import extend_attention_fwd
-    except ImportError:
-        return None
+def _sglang_prefill(bench: Bench, q: torch.Tensor, batch: int, tokens: int) -> Attend:
+    from sglang.kernels.ops.attention.extend_attention import extend_attention_fwd
+
     device, fresh = bench.device, _fresh(bench)
     new = torch.randn(batch * fresh, QUERIES + 2 * HEADS, DIM, device=device).half()
     parts = [part.contiguous() for part in new.split((QUERIES, HEADS, HEADS), dim=1)]
@@ -121,13 +127,9 @@ def _over_pages(wrapper: Any, q: torch.Tensor) -> Attend:
     return attend
 
 
-def _flashinfer_prefill(bench: Bench, q: torch.Tensor, batch: int, tokens: int) -> Attend | None:
-    if bench.device.type != "cuda":
-        return None
-    try:
-        from flashinfer import BatchPrefillWithPagedKVCacheWrapper
-    except ImportError:
-        return None
+def _flashinfer_prefill(bench: Bench, q: torch.Tensor, batch: int, tokens: int) -> Attend:
+    from flashinfer import BatchPrefillWithPagedKVCacheWrapper
+
     device, pages, fresh = bench.device, tokens // PAGE_TOKENS, _fresh(bench)
     new = torch.randn(batch * fresh, QUERIES, DIM, device=device).half()
     workspace = torch.empty(256 * 2**20, dtype=torch.uint8, device=device)
@@ -143,13 +145,9 @@ def _flashinfer_prefill(bench: Bench, q: torch.Tensor, batch: int, tokens: int) 
     return _over_pages(wrapper, new)
 
 
-def _flashinfer(bench: Bench, q: torch.Tensor, batch: int, tokens: int) -> Attend | None:
-    if bench.device.type != "cuda":
-        return None
-    try:
-        from flashinfer import BatchDecodeWithPagedKVCacheWrapper
-    except ImportError:
-        return None
+def _flashinfer(bench: Bench, q: torch.Tensor, batch: int, tokens: int) -> Attend:
+    from flashinfer import BatchDecodeWithPagedKVCacheWrapper
+
     device, pages = bench.device, tokens // PAGE_TOKENS
     workspace = torch.empty(256 * 2**20, dtype=torch.uint8, device=device)
     wrapper = BatchDecodeWithPagedKVCacheWrapper(workspace, "NHD", use_tensor_cores=True)

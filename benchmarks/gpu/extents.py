@@ -6,23 +6,25 @@ in the same run; `of_memset` the same for clearing.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 
 import torch
 
 from benchmarks.gpu import optional
 from benchmarks.gpu.bench import POISON, Bench, Row, gbps, must_equal, spread
+from benchmarks.gpu.sections import attempt
 from cachepawl_kernels import copy_extents, zero_extents
 from cachepawl_kernels.copy.reference import copy_extents_reference
 
 
-def measure(bench: Bench) -> list[Row]:
+def measure(bench: Bench) -> Iterator[Row]:
     """A row an extent size, for copies and for clearing, and the mixed launch."""
     arena = bench.arena()
-    rows = []
     for size in bench.sizes.extents:
-        rows += [_copy(bench, arena, size), _zero(bench, arena, size)]
-    return [*rows, _mixed(bench, arena)]
+        yield attempt(f"copy, {size} bytes", partial(_copy, bench, arena, size))
+        yield attempt(f"zero, {size} bytes", partial(_zero, bench, arena, size))
+    yield attempt("copy of a state and pages", partial(_mixed, bench, arena))
 
 
 def _copy(bench: Bench, arena: torch.Tensor, size: int) -> Row:

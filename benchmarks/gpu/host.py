@@ -6,9 +6,13 @@ the same run.  Rows with `chosen` are what the server would use; the others are 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from functools import partial
+from itertools import product
 from typing import NamedTuple
 
 from benchmarks.gpu.bench import POISON, Bench, Row, gbps, must_equal, spread
+from benchmarks.gpu.sections import attempt
 from benchmarks.gpu.tiers import Tiers, open_tiers, side_stream
 from cachepawl.offload.copier import Copier, TorchCopier
 from cachepawl.offload.copiers import DMA_FROM
@@ -17,6 +21,7 @@ from cachepawl.offload.extents import Extents
 from cachepawl.offload.kernel_copier import KernelCopier
 
 SMALL = 24 * 1024
+COPIERS = ("engines", "one by one", "kernel")
 
 
 class Case(NamedTuple):
@@ -27,7 +32,7 @@ class Case(NamedTuple):
     count: int
 
 
-def measure(bench: Bench) -> list[Row]:
+def measure(bench: Bench) -> Iterator[Row]:
     """A row a direction, a case and a copier."""
     tiers = open_tiers(bench)
     geometry, room = tiers.device.geometry, tiers.device.geometry.total_bytes
@@ -41,14 +46,11 @@ def measure(bench: Bench) -> list[Row]:
     ]
     try:
         with side_stream(bench):
-            return [
-                _time(bench, tiers, case, name, back)
-                for back in (False, True)
-                for case in cases
-                for name in ("engines", "one by one", "kernel")
+            for back, case, name in product((False, True), cases, COPIERS):
                 # Kernels do not write to the host: see kernel_copier.py.
-                if back or name != "kernel"
-            ]
+                if back or name != "kernel":
+                    row = partial(_time, bench, tiers, case, name, back)
+                    yield attempt(f"{_verb(back)} {case.what} by {name}", row)
     finally:
         bench.wait()
         tiers.arena.close()
@@ -85,12 +87,16 @@ def _time(bench: Bench, tiers: Tiers, case: Case, name: str, back: bool) -> Row:
     one_us = bench.device_us(lambda: dst[:moved].copy_(src[:moved], non_blocking=True))
     ours_us = bench.device_us(ours)
     return {
-        "row": f"{'load' if back else 'write'} {case.what}", "by": name,
+        "row": f"{_verb(back)} {case.what}", "by": name,
         "chosen": _chosen(case, name, back), "extent_bytes": case.size, "extents": len(to),
         "moved_bytes": moved, "ours_us": ours_us, "ours_gbps": gbps(moved, ours_us),
         "pinned_us": one_us, "of_pinned": round(one_us / ours_us, 3),
         "host_us": bench.host_us(ours),
     }  # fmt: skip
+
+
+def _verb(back: bool) -> str:
+    return "load" if back else "write"
 
 
 def _chosen(case: Case, name: str, back: bool) -> bool:

@@ -9,11 +9,14 @@ that was queued before it: near 0 if nothing waits, 1 if anything does.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from functools import partial
 
 import torch
 
 from benchmarks.gpu.bench import POISON, Bench, Row, gbps, must_equal
+from benchmarks.gpu.sections import attempt
 from benchmarks.gpu.tiers import Tiers, open_tiers, side_stream
 from cachepawl.offload.arena_transfers import ArenaTransfers
 from cachepawl.offload.copiers import Copiers, copiers_for
@@ -24,9 +27,10 @@ from cachepawl.offload.transfers import Copy, Direction, Order
 from cachepawl.types import Runs
 
 PAGES = 256
+STEP = "step behind queued work"
 
 
-def measure(bench: Bench) -> list[Row]:
+def measure(bench: Bench) -> Iterator[Row]:
     """A row a way to load, and one for a step's host time."""
     tiers = open_tiers(bench)
     on_gpu = bench.device.type == "cuda"
@@ -39,8 +43,12 @@ def measure(bench: Bench) -> list[Row]:
     try:
         with side_stream(bench):
             forward = _forward(bench, tiers.device.geometry.kv.layers)
-            rows = [_load(bench, tiers, name, way, forward) for name, way in ways.items()]
-            return [*rows, _step(bench, tiers, kernel)]
+            for name, way in ways.items():
+                with closing(_transfers(bench, tiers, *way)) as transfers:
+                    load = partial(_load, bench, tiers, name, transfers, forward)
+                    yield attempt(f"load {name}", load)
+            with closing(_transfers(bench, tiers, kernel, 1)) as transfers:
+                yield attempt(STEP, partial(_step, bench, tiers, transfers))
     finally:
         bench.wait()
         tiers.arena.close()
@@ -66,12 +74,10 @@ def _load(
     bench: Bench,
     tiers: Tiers,
     name: str,
-    way: tuple[Copiers, int],
+    transfers: ArenaTransfers,
     forward: Callable[[Callable[[int], None]], None],
 ) -> Row:
     geometry = tiers.device.geometry
-    copiers, group_bytes = way
-    transfers = _transfers(bench, tiers, copiers, group_bytes)
     first, last = geometry.pages_per_frame, geometry.kv.layers - 1
     count = min(PAGES, geometry.usable_frames * first // 2)
     # Runs of 16 pages, as a request's pages lie, and in another order on the other side.
@@ -102,7 +108,6 @@ def _load(
     alone_us, forward_us = bench.device_us(alone), bench.device_us(lambda: forward(lambda _: None))
     both_us = bench.device_us(both)
     moved = count * geometry.page_bytes
-    transfers.close()
     return {
         "row": f"load {name}", "pages": count, "moved_bytes": moved, "load_us": alone_us,
         "load_gbps": gbps(moved, alone_us), "forward_us": forward_us, "both_us": both_us,
@@ -111,9 +116,8 @@ def _load(
     }  # fmt: skip
 
 
-def _step(bench: Bench, tiers: Tiers, copiers: Copiers) -> Row:
+def _step(bench: Bench, tiers: Tiers, transfers: ArenaTransfers) -> Row:
     """A write-back and a load in a step, while the device has much to do before them."""
-    transfers = _transfers(bench, tiers, copiers, 1)
     first = tiers.device.geometry.pages_per_frame
     pages = [Runs([(first + n, 1)]) for n in range(2)]
     orders = [
@@ -140,9 +144,8 @@ def _step(bench: Bench, tiers: Tiers, copiers: Copiers) -> Row:
     stepped = time.perf_counter()
     bench.wait()
     ended = time.perf_counter()
-    transfers.close()
     return {
-        "row": "step behind queued work", "queued_us": round((ended - begin) * 1e6, 1),
+        "row": STEP, "queued_us": round((ended - begin) * 1e6, 1),
         "host_us": round((stepped - queued) * 1e6, 1),
         "blocked": round((stepped - queued) / (ended - begin), 3),
     }  # fmt: skip

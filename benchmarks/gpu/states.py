@@ -5,9 +5,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from functools import partial
+
 import torch
 
 from benchmarks.gpu.bench import POISON, Bench, Row, gbps, must_equal
+from benchmarks.gpu.sections import attempt
 from cachepawl_kernels import Format, fork_states
 from cachepawl_kernels.fork.layout import packed_layout
 from cachepawl_kernels.fork.reference import fork_states_reference
@@ -25,14 +29,16 @@ PAIRS = (
 SLOTS = 2
 
 
-def measure(bench: Bench) -> list[Row]:
+def measure(bench: Bench) -> Iterator[Row]:
     """A row a pair of formats of the temporal part; the conv part stays bfloat16."""
     temporal = bench.sizes.state_bytes // 4 // 128 * 128
     elements = (temporal // 32 // 16 * 16, temporal)
-    return [_fork(bench, elements, came, to) for came, to in PAIRS]
+    for came, to in PAIRS:
+        name = f"fork {came.name} to {to.name}"
+        yield attempt(name, partial(_fork, bench, name, elements, came, to))
 
 
-def _fork(bench: Bench, elements: tuple[int, int], came: Format, to: Format) -> Row:
+def _fork(bench: Bench, name: str, elements: tuple[int, int], came: Format, to: Format) -> Row:
     old, new = (packed_layout((Format.BF16, form), elements) for form in (came, to))
     source = _numbers(bench, elements, came)
     ours = torch.full((SLOTS * new.stride,), POISON, dtype=torch.uint8, device=bench.device)
@@ -44,14 +50,14 @@ def _fork(bench: Bench, elements: tuple[int, int], came: Format, to: Format) -> 
 
     fork()
     fork_states_reference(expected, new, slots, source, old, slots)
-    must_equal(f"fork {came.name} to {to.name}", ours, expected)
+    must_equal(name, ours, expected)
     del expected
     touched = SLOTS * (old.end + new.end)
     twin = torch.empty_like(source)
     one_us, ours_us = bench.device_us(lambda: twin.copy_(source)), bench.device_us(fork)
     one, mine = gbps(2 * source.numel(), one_us), gbps(touched, ours_us)
     return {
-        "row": f"fork {came.name} to {to.name}", "states": SLOTS, "touched_bytes": touched,
+        "row": name, "states": SLOTS, "touched_bytes": touched,
         "ours_us": ours_us, "ours_gbps": mine, "one_copy_gbps": one,
         "of_copy": round(mine / one, 3), "host_us": bench.host_us(fork),
     }  # fmt: skip

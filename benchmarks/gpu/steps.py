@@ -5,7 +5,7 @@ Small work, as a step has it: here the launch is what costs, not the bytes.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
 
@@ -25,7 +25,7 @@ from cachepawl_kernels.tokens.reference import token_ids_reference
 PAGE_TOKENS = 16
 
 
-def measure(bench: Bench) -> list[Row]:
+def measure(bench: Bench) -> Iterator[Row]:
     """Rows of a decode step, a prefill and frees, and beside ours what torch takes for it."""
     many, few = (64, 16) if bench.device.type == "cuda" else (8, 4)
     arena = bench.arena(bench.sizes.page_bytes * 64)
@@ -34,23 +34,28 @@ def measure(bench: Bench) -> list[Row]:
     sizes = torch.full_like(frames, page)
     slots, ids = UnitLayout(page, page), torch.arange(8, device=bench.device)
     to, came = ids[:4], ids[4:]
-    return [
-        _token_ids(bench, f"token ids, {many} rows of one token", many, 1),
-        _token_ids(
-            bench, f"token ids, {few} rows of {bench.sizes.tokens}", few, bench.sizes.tokens
-        ),
-        _release(bench, many),
-        _timed(bench, f"zero {few} pages", lambda: zero_extents(arena, frames, sizes)),
-        _timed(
-            bench,
-            "copy one page",
-            lambda: copy_extents(arena, frames[:1], arena, frames[-1:], sizes[:1]),
-        ),
-        _timed(bench, "copy 4 slots by device ids", lambda: copy_slots(arena, slots, to, came)),
-        _timed(bench, "torch: copy 4 slots by index", _torch_copy(arena, page, to, came)),
-        _timed(bench, "clear 4 slots by device ids", lambda: zero_slots(arena, slots, to)),
-        _timed(bench, "torch: zero one page by index", _torch_zero(arena, page)),
-    ]
+    launches: dict[str, Callable[[], object]] = {
+        f"zero {few} pages": lambda: zero_extents(arena, frames, sizes),
+        "copy one page": lambda: copy_extents(arena, frames[:1], arena, frames[-1:], sizes[:1]),
+        "copy 4 slots by device ids": lambda: copy_slots(arena, slots, to, came),
+        "clear 4 slots by device ids": lambda: zero_slots(arena, slots, to),
+    }
+
+    def admission() -> None:
+        for launch in launches.values():
+            launch()
+
+    yield _token_ids(bench, f"token ids, {many} rows of one token", many, 1)
+    yield _token_ids(
+        bench, f"token ids, {few} rows of {bench.sizes.tokens}", few, bench.sizes.tokens
+    )
+    yield _release(bench, many)
+    for name, launch in launches.items():
+        yield _timed(bench, name, launch)
+    yield _timed(bench, "torch: copy 4 slots by index", _torch_copy(arena, page, to, came))
+    yield _timed(bench, "torch: zero one page by index", _torch_zero(arena, page))
+    # Frames that turn to KV, an evacuation, restored states, new states: all that a step may ask.
+    yield _timed(bench, f"an admission step: {len(launches)} launches", admission)
 
 
 def _timed(bench: Bench, row: str, call: Callable[[], object]) -> Row:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 
 from benchmarks.gpu.bench import POISON, Bench, Row, gbps, must_equal
@@ -11,7 +13,7 @@ from cachepawl_kernels.transfer.reference import units_of
 PAGE_TOKENS = 16
 
 
-def measure(bench: Bench) -> list[Row]:
+def measure(bench: Bench) -> Iterator[Row]:
     """Two layouts, two directions."""
     page = bench.sizes.page_bytes // PAGE_TOKENS * PAGE_TOKENS
     entry = page // PAGE_TOKENS
@@ -21,7 +23,8 @@ def measure(bench: Bench) -> list[Row]:
         "one layer of pages": UnitLayout(page, layer, PAGE_TOKENS, entry, base=layer),
     }
     arena = bench.arena()
-    return [row for name, layout in layouts.items() for row in _both(bench, arena, name, layout)]
+    for name, layout in layouts.items():
+        yield from _both(bench, arena, name, layout)
 
 
 def _both(bench: Bench, arena: torch.Tensor, name: str, layout: UnitLayout) -> list[Row]:

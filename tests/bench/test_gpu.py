@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import os
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +15,13 @@ import pytest
 import torch
 
 from benchmarks.gpu import arena
+from benchmarks.gpu.bars import below_the_bar, failed
 from benchmarks.gpu.bench import gbps, must_equal, spread
-from benchmarks.gpu.run import SECTIONS, below_the_bar
+from benchmarks.gpu.budget import Budget
+from benchmarks.gpu.machine import missing
+from benchmarks.gpu.report import Report
+from benchmarks.gpu.run import SECTIONS, dry_line, verdict
+from benchmarks.gpu.sections import attempt, go_through
 from benchmarks.gpu.tiers import DEVICE_BYTES, shapes_for
 from cachepawl.pool.geometry import Geometry
 from cachepawl.pool.moves import Moves
@@ -21,9 +30,27 @@ ROOT = Path(__file__).parents[2]
 WITHOUT_GPU = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 
 
-def run(*words: str) -> subprocess.CompletedProcess[str]:
+ROWS = {
+    "extents": 5, "arena": 6, "states": 8, "transfers": 4, "host": 20, "loads": 4, "steps": 10,
+}  # fmt: skip
+"""Of a dry run; those of attention depend on what is installed."""
+BARE = """
+import os, sys
+GONE = {"sglang", "flashinfer", "tabulate", "rich", "pydantic", "sortedcontainers", "zstandard"}
+class Blocked:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in GONE:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+sys.meta_path.insert(0, Blocked())
+ours = ("cachepawl", "cachepawl_kernels", "cachepawl_launch", "cachepawl_patches", "benchmarks")
+installed = [p for p in sys.path if not any(os.path.isdir(os.path.join(p, o)) for o in ours)]
+"""
+"""No package but torch, Triton, NumPy and their like, and none of this repository's."""
+
+
+def run(*words: str, **more: Any) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, *words], cwd=ROOT, capture_output=True, text=True, check=False
+        [sys.executable, *words], cwd=ROOT, capture_output=True, text=True, check=False, **more
     )
 
 
@@ -31,9 +58,102 @@ def test_a_dry_run_is_right_and_records_nothing(tmp_path: Path) -> None:
     done = run("-m", "benchmarks.gpu.run", "--dry-run", "--out", str(tmp_path))
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
-    assert [line.split(": ")[1] for line in lines] == list(SECTIONS)
-    assert all(line.startswith("DRY RUN, not a measurement: ") for line in lines)
+    assert lines[:-1] == [
+        f"DRY RUN, not a measurement: {section}: {rows} rows, results are right"
+        for section, rows in ROWS.items()
+    ]
+    assert lines[-1].startswith("DRY RUN, not a measurement: attention: ")
+    assert "FAILED" not in lines[-1]
+    assert (*ROWS, "attention") == SECTIONS
+    if not missing(["sglang"]):
+        assert ": attention: 2 rows, results are right; flashinfer decode: skipped" in lines[-1]
     assert list(tmp_path.iterdir()) == []
+
+
+def test_torch_and_triton_are_enough(tmp_path: Path) -> None:
+    """Nothing of this repository is installed, and no library that is only compared with."""
+    program = (
+        BARE
+        + f"""
+sys.path[:] = [{str(ROOT)!r}, *installed]
+from benchmarks.gpu import run
+code = run.main(["--dry-run", "--only", "attention"])
+from importlib import import_module
+for section in run.SECTIONS:
+    import_module(f"benchmarks.gpu.{{section}}")
+from benchmarks.gpu.report import table
+print(table([{{"row": "a", "us": 1234.5}}, {{"row": "b", "gbps": 2}}]))
+assert not {{name.partition(".")[0] for name in sys.modules}} & GONE
+sys.exit(code)
+"""
+    )
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    done = run("-c", program, env=environment)
+    assert done.returncode == 0, done.stderr
+    first, *lines = done.stdout.splitlines()
+    kernels = ("sglang triton decode", "sglang triton prefill", "flashinfer decode",
+               "flashinfer prefill")  # fmt: skip
+    assert first == "; ".join(
+        ["DRY RUN, not a measurement: attention: 0 rows"]
+        + [f"{name}: skipped: {name.split()[0]} is not installed" for name in kernels]
+    )
+    assert lines == ["row  us       gbps", "a    1,234.5", "b             2"]
+
+
+def test_a_section_that_fails_or_has_no_time_takes_no_other_with_it() -> None:
+    def measure(name: str) -> Iterator[dict[str, Any]]:
+        yield {"row": f"{name} before"}
+        if name == "broken":
+            raise RuntimeError("no such kernel")
+        yield attempt("half", lambda: {"row": 1 / 0} if name == "half" else {"row": "half"})
+        if name == "long":
+            time.sleep(60)
+
+    names = ("broken", "half", "fine", "long", "late")
+    sections = {s.name: s for s in go_through(names, measure, Budget(1.0))}
+    found = {name: section.rows for name, section in sections.items()}
+    assert list(sections) == list(names)
+    assert failed(found) == [
+        "broken: broken: RuntimeError: no such kernel", "half: half: ZeroDivisionError: division "
+        "by zero",
+    ]  # fmt: skip
+    assert found["fine"] == [{"row": "fine before"}, {"row": "half"}]
+    assert {name: s.why_not for name, s in sections.items() if s.why_not} == {
+        "long": "out of time after 2 rows", "late": "out of time after 0 rows",
+    }  # fmt: skip
+    assert verdict(list(sections.values())) == 1
+    assert verdict([sections["fine"], sections["late"]]) == 3
+    assert verdict([sections["fine"]]) == 0
+    assert dry_line(sections["half"]) == "1 rows, results are right; half: FAILED"
+    assert dry_line(sections["late"]) == "0 rows; out of time after 0 rows"
+
+
+def test_a_report_keeps_what_the_same_machine_has_left(tmp_path: Path) -> None:
+    path, rows = tmp_path / "gpu.json", [{"row": "decode", "ratio": 1.2}]
+    first = Report(path, {"gpu": "A"}, {"time": 1}, keep=False)
+    first.add("attention", rows, None)
+    first.add("steps", [], "out of time after 0 rows")
+    second = Report(path, {"gpu": "A"}, {"time": 2}, keep=True)
+    second.add("steps", [{"row": "steps", "error": "RuntimeError: no"}], None)
+    assert json.loads(path.read_text()) == {
+        "machine": {"gpu": "A"},
+        "runs": {"attention": {"time": 1}, "steps": {"time": 2}},
+        "below_the_bar": ["decode: 1.2 times the contiguous time"],
+        "failed": ["steps: steps: RuntimeError: no"],
+        "not_measured": {},
+        "attention": rows,
+        "steps": [{"row": "steps", "error": "RuntimeError: no"}],
+    }
+    kept = path.read_text()
+    Report(path, {"gpu": "B"}, {"time": 3}, keep=True).add("steps", [{"row": "x"}], None)
+    assert "attention" not in json.loads(path.read_text())
+    assert (tmp_path / "gpu.old.json").read_text() == kept
+
+
+def test_a_folder_is_no_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "not_a_package").mkdir()
+    monkeypatch.syspath_prepend(tmp_path)
+    assert missing(["json", "not_a_package", "nowhere"]) == ["not_a_package", "nowhere"]
 
 
 @WITHOUT_GPU
