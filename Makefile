@@ -3,6 +3,7 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 WORKERS ?= 2
+GPU_PYTHON ?= $(if $(wildcard $(BIN)/python),$(BIN)/python,python3)
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
@@ -52,11 +53,12 @@ bench-host: setup  ## the host tier beside SGLang's own, on the same requests an
 bench-host-served: setup  ## the same on real servers, with conversations larger than the device
 	$(BIN)/python -m benchmarks.host.served
 
-test-gpu: setup  ## the kernels' tests, compiled, on a GPU
-	$(BIN)/python tests/kernels/on_gpu.py
+# A machine with a GPU may have torch and Triton of its own: no environment is made for these two.
+test-gpu:  ## the kernels' tests, compiled, on a GPU; then the real server, where SGLang is
+	$(GPU_PYTHON) tests/kernels/on_gpu.py
 
-bench-gpu: setup  ## the kernels on a GPU: bandwidth, launches, attention over the arena's views
-	$(BIN)/python -m benchmarks.gpu.run
+bench-gpu:  ## the kernels on a GPU: bandwidth, launches, attention over the arena's views
+	$(GPU_PYTHON) -m benchmarks.gpu.run
 
 stress: setup  ## the full matrices and long random runs
 	HYPOTHESIS_PROFILE=fresh $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --timeout 3000

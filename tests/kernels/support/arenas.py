@@ -53,6 +53,7 @@ def vast(size: int, device: torch.device) -> torch.Tensor:
     if device.type == "cpu":
         flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | NO_RESERVE
         return torch.frombuffer(mmap.mmap(-1, size, flags=flags), dtype=torch.uint8)
+    torch.cuda.empty_cache()  # what other tests have left there
     free, _ = torch.cuda.mem_get_info(device)
     if free < size + 2**30:
         pytest.skip(f"needs {size} bytes on the GPU, {free} are free")
