@@ -21,7 +21,8 @@ DMA_FROM = 128 << 10
 
 A copy takes a copy engine about 2.3 us to begin, and a kernel reaches about 64 % of a PCIe 5
 link of 55 GB/s: below 2.3 us x 35 GB/s = 80 KiB the kernel is ahead.  The next power of two,
-because its multiprocessors are wanted elsewhere.  `make bench-gpu --only host` measures both.
+because its multiprocessors are wanted elsewhere.  `python -m benchmarks.gpu.run --only host`
+measures both.
 """
 
 

@@ -8,7 +8,7 @@ moves at the speed of the link; but then layer 0 can be used only when all of it
 groups of layers, each a strided copy of one row a token, the forward starts when the first
 group is there, and the rest arrives behind its layers; such rows are short, and a kernel that
 reads host memory reaches about 64 % of the link (measured on PCIe 5 with other engines; see
-`make bench-gpu --only host` for this machine's).
+`python -m benchmarks.gpu.run --only host` for this machine's).
 """
 
 from __future__ import annotations

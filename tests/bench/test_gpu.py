@@ -82,7 +82,7 @@ from importlib import import_module
 for section in run.SECTIONS:
     import_module(f"benchmarks.gpu.{{section}}")
 from benchmarks.gpu.report import table
-print(table([{{"row": "a", "us": 1234.5}}, {{"row": "b", "gbps": 2}}]))
+print(table([{{"row": "a", "us": 1234.5}}, {{"row": "b", "gbps": 2, "us": False}}]))
 assert not {{name.partition(".")[0] for name in sys.modules}} & GONE
 sys.exit(code)
 """
@@ -97,7 +97,7 @@ sys.exit(code)
         ["DRY RUN, not a measurement: attention: 0 rows"]
         + [f"{name}: skipped: {name.split()[0]} is not installed" for name in kernels]
     )
-    assert lines == ["row  us       gbps", "a    1,234.5", "b             2"]
+    assert lines == ["row  us       gbps", "a    1,234.5", "b    False    2"]
 
 
 def test_a_section_that_fails_or_has_no_time_takes_no_other_with_it() -> None:

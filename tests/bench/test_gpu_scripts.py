@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
+import argparse
 import importlib.util
 import json
 import os
@@ -150,6 +150,22 @@ def test_what_is_wrong_is_told_from_what_had_no_time(server: Any, tmp_path: Path
         "failed": {str(control): "off by nothing"},
         "not_checked": [str(host), str(hits)],
     }
+
+
+def test_sglang_knows_the_flags(server: Any) -> None:
+    from sglang.srt.server_args import ServerArgs
+
+    parser = argparse.ArgumentParser()
+    ServerArgs.add_cli_args(parser)
+    run = server.Run("qwen3_5", "triton", "cuda")
+    words = server.command(run, 12345, [*server.CHECKED, *server.HOST])
+    at = words.index("cachepawl.launch_server") + 1
+    parsed, others = parser.parse_known_args(words[at:])
+    assert parsed.decode_log_interval == server.LOG_EVERY
+    assert parsed.attention_backend == "triton"
+    assert others[::2] == [
+        "--cachepawl-device-gb", "--cachepawl-check-level", "--cachepawl-host-gb",
+    ]  # fmt: skip
 
 
 def test_graphs_are_looked_for_in_sglangs_words(server: Any) -> None:

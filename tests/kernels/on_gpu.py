@@ -104,10 +104,10 @@ def kernel_tests(folders: Sequence[Path], more: Sequence[str], budget: Budget) -
         @pytest.hookimpl(wrapper=True, tryfirst=True)
         def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[None]:
             if budget.left:
-                item.add_marker(pytest.mark.timeout(math.ceil(budget.left)))
+                item.add_marker(pytest.mark.timeout(math.ceil(budget.left)), append=False)
             else:
                 self.not_checked.append(item.nodeid)
-                item.add_marker(pytest.mark.skip(reason=OUT_OF_TIME))
+                item.add_marker(pytest.mark.skip(reason=OUT_OF_TIME), append=False)
             return (yield)
 
         def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
