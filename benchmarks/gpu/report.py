@@ -43,8 +43,8 @@ def _cell(value: Any) -> str:
 class Report:
     """The JSON of a run, rewritten after every section.
 
-    With `keep` the sections that another run has left there stay, if it was the same machine; what
-    another machine has left is put aside as `*.old.json`.
+    With `keep` the sections that another run has left there stay, if it was the same machine;
+    otherwise what was there is put aside as `*.old.json`.
     """
 
     def __init__(
@@ -53,10 +53,9 @@ class Report:
         self.path = path
         self._machine, self._run = machine, run
         old = _read(path)
-        same = old.get("machine") == machine
-        if old and not same:
+        kept = old if keep and old.get("machine") == machine else {}
+        if old and not kept:
             path.replace(path.with_suffix(".old.json"))
-        kept = old if keep and same else {}
         self._found: Found = {key: kept[key] for key in kept if key not in ABOUT}
         self._runs: dict[str, Any] = kept.get("runs", {})
         self._not_measured: dict[str, str] = kept.get("not_measured", {})

@@ -143,7 +143,7 @@ def test_what_is_wrong_is_told_from_what_had_no_time(server: Any, tmp_path: Path
     hits, host, control = (server.Check(w, server.Run("qwen3", "triton", "cuda"))
                            for w in ("hits", "host", "control"))  # fmt: skip
     path = tmp_path / "found.json"
-    found = server.go_through([hits, control, host, hits], make, Budget(1.0), path)
+    found = server.go_through([hits, control, host, hits], make, Budget(2.0), path)
     assert found == json.loads(path.read_text())
     assert found == {
         "passed": {str(hits): "fine"},

@@ -65,6 +65,7 @@ def main(words: Sequence[str]) -> int:
     for key, value in (found["machine"] | found["run"]).items():
         print(f"{key}: {value}")
     path, not_run = options.out / "gpu-tests.json", absent_parts()
+    path.unlink(missing_ok=True)  # another run's, should this process not live to write its own
     found |= {"not_run": not_run, "kernels": kernel_tests(_folders(not_run), more, budget)}
     write_json(path, found)
     if "server" not in not_run:
