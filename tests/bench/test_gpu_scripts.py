@@ -83,6 +83,7 @@ print(json.dumps([code, [f.name for f in folders], found]))
 """
 
 
+@pytest.mark.stress
 def test_the_kernels_need_no_sglang_and_what_had_no_time_is_named(tmp_path: Path) -> None:
     program = f"sys.path.insert(0, {str(ROOT)!r})" + PROGRAM
     done = without(["sglang", "flashinfer"], KERNELS, program, tmp_path)
@@ -152,6 +153,7 @@ def test_what_is_wrong_is_told_from_what_had_no_time(server: Any, tmp_path: Path
     }
 
 
+@pytest.mark.stress
 def test_sglang_knows_the_flags(server: Any) -> None:
     from sglang.srt.server_args import ServerArgs
 
