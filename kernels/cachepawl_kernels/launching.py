@@ -7,19 +7,8 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
-import triton
 
 from cachepawl_kernels.arguments import Column
-from cachepawl_kernels.errors import KernelArgumentError
-
-
-def check_runnable(kernel: Any, device: torch.device) -> None:
-    """A compiled kernel needs a GPU tensor; an interpreted one takes CPU tensors as well."""
-    if device.type == "cpu" and isinstance(kernel, triton.runtime.JITFunction):
-        raise KernelArgumentError(
-            "the arena is on cpu and the kernel is compiled; use the op's reference there, "
-            "or set TRITON_INTERPRET=1 before triton is imported"
-        )
 
 
 def upload(columns: Sequence[Column], device: torch.device) -> torch.Tensor:
@@ -42,9 +31,9 @@ def launch(
 ) -> None:
     """Start `programs` programs of `kernel` on the current stream of `device`.
 
-    A grid of one dimension: the others end at 65535 programs.
+    The launcher has asked `check_runnable` first.  A grid of one dimension: the others end at
+    65535 programs.
     """
-    check_runnable(kernel, device)
     # Triton starts a kernel on the current device, wherever its arguments are.
     here: AbstractContextManager[Any] = (
         nullcontext() if device.type == "cpu" else torch.cuda.device(device)

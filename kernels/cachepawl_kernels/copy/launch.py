@@ -8,6 +8,7 @@ import torch
 
 from cachepawl_kernels.arguments import ALIGN, as_words, check_arena, common_device
 from cachepawl_kernels.copy.kernel import copy_pieces
+from cachepawl_kernels.devices import check_runnable
 from cachepawl_kernels.extents import (
     check_reads_apart,
     check_writes_apart,
@@ -48,9 +49,10 @@ def copy_extents(
     On the current stream, one launch, no synchronisation; n = 0 launches nothing.  Host cost
     O(n log n + pieces of 64 KiB); 24 bytes go up a piece.  KernelArgumentError otherwise.
     """
+    device = common_device("dst", dst, "src", src)
+    check_runnable(device)
     check_arena("dst", dst)
     check_arena("src", src)
-    device = common_device("dst", dst, "src", src)
     sizes = lengths_column(lengths)
     to = checked_offsets("dst", dst, dst_offsets, sizes)
     came = checked_offsets("src", src, src_offsets, sizes)

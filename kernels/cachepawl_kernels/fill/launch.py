@@ -7,6 +7,7 @@ from typing import NamedTuple
 import torch
 
 from cachepawl_kernels.arguments import ALIGN, as_words, check_arena
+from cachepawl_kernels.devices import check_runnable
 from cachepawl_kernels.extents import check_writes_apart, checked_offsets, cut, lengths_column
 from cachepawl_kernels.fill.kernel import fill_pieces
 from cachepawl_kernels.launching import launch, upload
@@ -58,6 +59,7 @@ def poison_extents(
 def _fill(
     arena: torch.Tensor, offsets: torch.Tensor, lengths: torch.Tensor, word: int, tile: FillTile
 ) -> None:
+    check_runnable(arena.device)
     check_arena("arena", arena)
     sizes = lengths_column(lengths)
     to = checked_offsets("arena", arena, offsets, sizes)

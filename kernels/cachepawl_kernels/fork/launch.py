@@ -16,6 +16,7 @@ from cachepawl_kernels.arguments import (
     check_same_length,
     host_column,
 )
+from cachepawl_kernels.devices import check_runnable
 from cachepawl_kernels.extents import check_reads_apart, check_writes_apart, checked_offsets, cut
 from cachepawl_kernels.fork.kernel import fork_pieces
 from cachepawl_kernels.fork.layout import (
@@ -106,9 +107,10 @@ class _End(NamedTuple):
 def _check_sides(
     dst: torch.Tensor, dst_layout: StateLayout, src: torch.Tensor, src_layout: StateLayout
 ) -> None:
+    check_same_device("dst", dst, "src", src)
+    check_runnable(dst.device)
     check_arena("dst", dst)
     check_arena("src", src)
-    check_same_device("dst", dst, "src", src)
     check_state_layout("dst_layout", dst_layout)
     check_state_layout("src_layout", src_layout)
     check_same_parts(dst_layout, src_layout)

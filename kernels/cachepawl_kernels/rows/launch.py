@@ -12,6 +12,7 @@ from typing import NamedTuple
 import torch
 
 from cachepawl_kernels.arguments import check_ids, check_same_length, host_column, refuse_first
+from cachepawl_kernels.devices import check_runnable
 from cachepawl_kernels.errors import KernelArgumentError
 from cachepawl_kernels.extents import check_writes_apart, cut
 from cachepawl_kernels.launching import launch, upload
@@ -43,6 +44,7 @@ def release_rows(
     O(n log n + stretches of 1024 tokens); 16 bytes go up a stretch.  KernelArgumentError
     otherwise.
     """
+    check_runnable(table.device)
     _check_table(table, sink)
     row, start, stop = (
         host_column(name, column)

@@ -13,6 +13,7 @@ import torch
 import triton
 
 from cachepawl_kernels.arguments import ALIGN, as_words, check_arena, check_same_device
+from cachepawl_kernels.devices import check_runnable
 from cachepawl_kernels.errors import KernelArgumentError
 from cachepawl_kernels.launching import launch
 from cachepawl_kernels.slots.kernel import copy_slot_tiles, zero_slot_tiles
@@ -90,6 +91,7 @@ def _launch(
 
 
 def _check(name: str, arena: torch.Tensor, layout: UnitLayout, ids: torch.Tensor) -> None:
+    check_runnable(arena.device)
     check_arena("arena", arena)
     check_layout("layout", layout)
     if layout.rows != 1 or layout.base:

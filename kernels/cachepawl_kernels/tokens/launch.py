@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import torch
 
+from cachepawl_kernels.devices import check_runnable
 from cachepawl_kernels.errors import KernelArgumentError
 from cachepawl_kernels.extents import cut
 from cachepawl_kernels.launching import launch, upload
@@ -37,6 +38,7 @@ def write_token_ids(
     On the current stream, one launch, no synchronisation; no tokens, no launch.  Host cost
     O(runs + stretches of 1024 tokens); 24 bytes go up a stretch.  KernelArgumentError otherwise.
     """
+    check_runnable(out.device)
     columns = checked_batch(batch, page_tokens, num_pages)
     total = int((columns.stops - columns.starts).sum())
     if out.dtype != torch.int64 or out.dim() != 1 or not out.is_contiguous():

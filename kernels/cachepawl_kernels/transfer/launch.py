@@ -18,6 +18,7 @@ from cachepawl_kernels.arguments import (
     common_device,
     host_column,
 )
+from cachepawl_kernels.devices import check_runnable
 from cachepawl_kernels.errors import KernelArgumentError
 from cachepawl_kernels.launching import launch, upload
 from cachepawl_kernels.transfer.kernel import transfer_units
@@ -53,10 +54,12 @@ def transfer(
     On the current stream, one launch, no synchronisation; n = 0 launches nothing.  Host cost
     O(n log n); 16 bytes go up a unit.  KernelArgumentError otherwise.
     """
+    device = common_device("dst", dst, "src", src)
+    check_runnable(device)
     check_layout("dst_layout", dst_layout)
     check_layout("src_layout", src_layout)
     _check_same_rows(dst_layout, src_layout)
-    device = _check_arenas(dst, src)
+    _check_arenas(dst, src)
     to = _checked_ids("dst_ids", dst_ids, dst_layout.units_in(dst.numel()))
     came = _checked_ids("src_ids", src_ids, src_layout.units_in(src.numel()))
     check_same_length(dst_ids=to, src_ids=came)
@@ -120,17 +123,14 @@ def _check_same_rows(dst: UnitLayout, src: UnitLayout) -> None:
         )
 
 
-def _check_arenas(dst: torch.Tensor, src: torch.Tensor) -> torch.device:
-    """The device that the kernel runs on."""
+def _check_arenas(dst: torch.Tensor, src: torch.Tensor) -> None:
     check_arena("dst", dst)
     check_arena("src", src)
-    device = common_device("dst", dst, "src", src)
     begin, end = max(dst.data_ptr(), src.data_ptr()), min(_end(dst), _end(src))
     if begin < end:
         raise KernelArgumentError(
             f"dst and src share {end - begin} bytes; inside one arena use copy_extents"
         )
-    return device
 
 
 def _end(arena: torch.Tensor) -> int:

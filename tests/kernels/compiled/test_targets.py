@@ -6,15 +6,10 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-import torch
 import triton
 import triton.language as tl
-from arenas import column
 from gpu_targets import CUDA, HIP, Case, compile_for
 from kernel_cases import CASES, POINTERS
-
-from cachepawl_kernels.copy.launch import copy_extents
-from cachepawl_kernels.errors import KernelArgumentError
 
 WIDE_CUDA = ("v2.b64", "v4.b32")
 WIDE_HIP = ("dwordx4",)
@@ -76,9 +71,3 @@ def test_the_checks_can_fail(target: object, too_much: int, tmp_path: Path) -> N
             assert_wide(accesses, target, scalars=2)
     spilling = Case(hold_too_much, POINTERS, {"BLOCK": too_much}, ("dst", "src", "pieces"))
     assert compile_for(spilling, target, tmp_path).stack > 0
-
-
-def test_a_compiled_kernel_refuses_an_arena_on_the_cpu() -> None:
-    arena = torch.zeros(64, dtype=torch.uint8)
-    with pytest.raises(KernelArgumentError, match="the arena is on cpu and the kernel is compiled"):
-        copy_extents(arena, column(0), arena, column(32), column(16))
