@@ -16,9 +16,9 @@ def device() -> str:
     return "cuda" if ON_GPU else "cpu"
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def guard() -> Iterator[object]:
-    """What counts launches and checks them, while they are interpreted."""
+    """Every launch of every test is guarded while it is interpreted; it counts them, too."""
     if ON_GPU:
         yield None
         return

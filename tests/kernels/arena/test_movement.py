@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import pytest
 import torch
+import triton
+import triton.language as tl
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from interpreter_guard import GuardError
+from triton.runtime.errors import InterpreterError
 
 from cachepawl.errors import InvariantError
 from cachepawl.pool.arena import Arena, ArenaDtypes
@@ -15,7 +20,11 @@ from cachepawl.pool.geometry import Geometry, KvShape, StateShape
 from cachepawl.pool.movement import Movement, TorchMovement
 from cachepawl.pool.moves import Move
 from cachepawl.pool.triton_movement import FallingBack, TritonMovement
+from cachepawl_kernels.copy import launch as copy
+from cachepawl_kernels.fill import launch as fill
 from cachepawl_launch.movement import choose_movement, try_out
+
+ON_GPU = os.environ["CACHEPAWL_KERNEL_TESTS"] == "gpu"
 
 FRAMES = 7
 FULL = 3
@@ -29,6 +38,9 @@ GEOMETRY = Geometry(
 SPARE = 37
 """Bytes behind the last frame."""
 DTYPES = ArenaDtypes(torch.bfloat16, torch.bfloat16, torch.bfloat16)
+
+
+MOVES = ("move_pages", ([Move(3, 9, 3), Move(6, 12, 1), Move(7, 14, 2)],))
 
 
 def arena_of(movement: Movement, device: str) -> Arena:
@@ -92,7 +104,7 @@ def test_the_geometry_has_gaps_to_spare() -> None:
         ("copy_states", ([1, 2, 3], [4, 5, 6])),
         ("zero_states", ([1, 2, 3],)),
         ("zero_frames", ([1, 2, 3],)),
-        ("move_pages", ([Move(3, 9, 3), Move(6, 12, 1), Move(7, 14, 2)],)),
+        MOVES,
     ],
     ids=lambda order: order[0],
 )
@@ -125,3 +137,42 @@ def test_a_trial_notices_wrong_bytes(device: str) -> None:
 
     with pytest.raises(RuntimeError, match="came out wrong"):
         try_out(OffByOne(), device)
+
+
+@triton.jit
+def clears_too_much(arena, pieces, WORD: tl.constexpr, BLOCK: tl.constexpr):
+    """One word more than the piece has, which is the next one's or nobody's."""
+    row = pieces + tl.program_id(0).to(tl.int64) * 2
+    lane = tl.arange(0, BLOCK)
+    inside = lane < tl.load(row + 1) * 2 + 1
+    tl.store(arena + tl.load(row) * 2 + lane, tl.full([BLOCK], WORD, tl.int64), mask=inside)
+
+
+@triton.jit
+def moves_one_program_on(dst, src, pieces, BLOCK: tl.constexpr):
+    """Reads what the program before it has written, which is right in one order only."""
+    row = pieces + tl.program_id(0).to(tl.int64) * 3
+    lane = tl.arange(0, BLOCK)
+    inside = lane < tl.load(row + 2) * 2
+    moved = tl.load(src + tl.load(row + 1) * 2 + lane, mask=inside)
+    tl.store(dst + tl.load(row) * 2 + lane, moved, mask=inside)
+    tl.load(dst + tl.load(pieces) * 2 + lane, mask=inside)
+
+
+@pytest.mark.skipif(ON_GPU, reason="the guard watches the interpreter")
+@pytest.mark.parametrize(
+    ("module", "name", "kernel", "order", "message"),
+    [
+        (fill, "fill_pieces", clears_too_much, ("zero_frames", ([1, 2],)), "stored twice"),
+        (fill, "fill_pieces", clears_too_much, ("zero_frames", ([FRAMES - 1],)), "store outside"),
+        (copy, "copy_pieces", moves_one_program_on, MOVES, "loaded by one program and stored"),
+    ],
+)
+def test_what_is_wrong_on_a_gpu_only_is_seen_here(
+    device: str, monkeypatch: pytest.MonkeyPatch, module: Any, name: str, kernel: Any,
+    order: tuple[str, Any], message: str,
+) -> None:  # fmt: skip
+    """The guard is on without being asked for."""
+    monkeypatch.setattr(module, name, kernel)
+    with pytest.raises((GuardError, InterpreterError), match=message):
+        carry_out(arena_of(TritonMovement(), device), order, device)
