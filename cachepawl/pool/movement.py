@@ -8,13 +8,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 import torch
 
 from cachepawl.pool.moves import Move
 from cachepawl.pool.uploads import to_device
+
+if TYPE_CHECKING:
+    from cachepawl_kernels import StateLayout
 
 
 class Units(NamedTuple):
@@ -30,6 +33,14 @@ class Units(NamedTuple):
     def rows(self) -> torch.Tensor:
         """`(units, nbytes)`: a unit as one contiguous byte range."""
         return self.raw.view(-1, self.stride)[:, : self.nbytes]
+
+
+class States(NamedTuple):
+    """States of one form, wherever they lie."""
+
+    layout: StateLayout
+    starts: torch.Tensor
+    """`(n,)` int64 on the host: bytes from the buffer's start."""
 
 
 class Movement(Protocol):
@@ -62,6 +73,9 @@ class Movement(Protocol):
 
     def zero_listed(self, units: Units, ids: Sequence[int]) -> None:
         """Clear units, by host ids."""
+
+    def fork_states(self, raw: torch.Tensor, dst: States, src: States) -> None:
+        """State `i` of `src` becomes state `i` of `dst`, in its form; both are in `raw`."""
 
 
 COPY_BYTES = 32 << 20
@@ -101,3 +115,10 @@ class TorchMovement:
     def zero_listed(self, units: Units, ids: Sequence[int]) -> None:
         self.calls["zero_listed"] += 1
         units.rows[to_device(np.array(ids, np.int64), units.raw.device)] = 0
+
+    def fork_states(self, raw: torch.Tensor, dst: States, src: States) -> None:
+        # Only compressed states need it, and so the kernels' package.
+        from cachepawl_kernels.fork.reference import fork_states_at_reference
+
+        self.calls["fork_states"] += 1
+        fork_states_at_reference(raw, *dst, raw, *src)

@@ -14,13 +14,14 @@ import numpy as np
 import torch
 
 from cachepawl.errors import InvariantError
-from cachepawl.pool.movement import Movement, TorchMovement, Units
+from cachepawl.pool.movement import Movement, States, TorchMovement, Units
 from cachepawl.pool.moves import Move
 from cachepawl_kernels import (
     KernelArgumentError,
     UnitLayout,
     copy_extents,
     copy_slots,
+    fork_states_at,
     zero_extents,
     zero_slots,
 )
@@ -58,6 +59,10 @@ class TritonMovement:
         self.calls["zero_listed"] += 1
         offsets = torch.tensor(ids, dtype=torch.int64) * units.stride
         zero_extents(units.raw, offsets, torch.full_like(offsets, units.nbytes))
+
+    def fork_states(self, raw: torch.Tensor, dst: States, src: States) -> None:
+        self.calls["fork_states"] += 1
+        fork_states_at(raw, *dst, raw, *src)
 
 
 def _layout(units: Units) -> UnitLayout:
@@ -98,6 +103,9 @@ class FallingBack:
 
     def zero_listed(self, units: Units, ids: Sequence[int]) -> None:
         self._call(lambda one: one.zero_listed(units, ids))
+
+    def fork_states(self, raw: torch.Tensor, dst: States, src: States) -> None:
+        self._call(lambda one: one.fork_states(raw, dst, src))
 
     def _call(self, work: Callable[[Movement], Any]) -> None:
         if not self.fallbacks:

@@ -21,6 +21,7 @@ from cachepawl.offload.layers import WHOLE_PAGES
 from cachepawl.offload.tier import HostTier
 from cachepawl.offload.writing import WRITE_POLICIES
 from cachepawl.pool.arena import Arena
+from cachepawl.pool.state_codec import forms_of
 from cachepawl_launch import map_order
 from cachepawl_launch.adapter import CachepawlPrefixCache
 from cachepawl_launch.checkpoints import CheckpointCopies
@@ -74,13 +75,13 @@ class Assembly:
             )
         size = self.sizer.size
         assert size is not None, "the pools are built before their size is known"
-        self.arena = Arena(
-            size.geometry,
-            size.budget,
-            configurator.device,
-            dtypes_of(configurator),
-            choose_movement(self.options.movement, configurator.device),
-        )
+        dtypes, device = dtypes_of(configurator), configurator.device
+        try:
+            forms = forms_of(size.geometry, dtypes) if size.geometry.checkpoint else None
+        except ConfigError as error:
+            raise refuse(str(error)) from None
+        movement = choose_movement(self.options.movement, device, forms)
+        self.arena = Arena(size.geometry, size.budget, device, dtypes, movement)
         self.cache = HybridPrefixCache(
             size.geometry,
             states_per_request=size.states_per_request,
@@ -116,10 +117,7 @@ class Assembly:
         assert self.arena is not None
         if self.cache.checkpoints is None:
             return ArenaHybridRowPool
-        try:
-            self.copies = CheckpointCopies(self.arena, corrupt=self.options.corrupt_restored_state)
-        except ConfigError as error:
-            raise refuse(str(error)) from None
+        self.copies = CheckpointCopies(self.arena, corrupt=self.options.corrupt_restored_state)
         self.cache.checkpoints.carry = self.copies.move
         if self.cache.frames.on_release is not None:
             self.cache.frames.on_release = self.copies.before(self.cache.frames.on_release)

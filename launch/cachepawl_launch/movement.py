@@ -7,8 +7,10 @@ import logging
 import torch
 
 from cachepawl.errors import ConfigError
-from cachepawl.pool.movement import Movement, TorchMovement, Units
+from cachepawl.pool.copy_order import Kind
+from cachepawl.pool.movement import Movement, States, TorchMovement, Units
 from cachepawl.pool.moves import Move
+from cachepawl.pool.state_codec import Forms
 from cachepawl.pool.triton_movement import FallingBack, TritonMovement
 
 logger = logging.getLogger(__name__)
@@ -17,8 +19,8 @@ UNIT, UNITS = 4096, 8
 """Bytes of a unit, and units, of what is moved for a trial."""
 
 
-def choose_movement(how: str, device: str) -> Movement:
-    """`how` is `--cachepawl-movement`: torch, triton, or auto.
+def choose_movement(how: str, device: str, forms: Forms | None = None) -> Movement:
+    """`how` is `--cachepawl-movement`: torch, triton, or auto; `forms` of compressed states.
 
     auto takes the kernels on a GPU, unless a trial fails there: torch then, and a line in the
     log.  triton raises ConfigError instead.  The trial compiles the kernels, so that none is
@@ -28,7 +30,7 @@ def choose_movement(how: str, device: str) -> Movement:
         return TorchMovement()
     chosen = FallingBack(TritonMovement(), TorchMovement())
     try:
-        try_out(TritonMovement(), device)
+        try_out(TritonMovement(), device, forms)
     except Exception as error:
         if how == "triton":
             raise ConfigError(
@@ -40,7 +42,7 @@ def choose_movement(how: str, device: str) -> Movement:
     return chosen
 
 
-def try_out(movement: Movement, device: str) -> None:
+def try_out(movement: Movement, device: str, forms: Forms | None = None) -> None:
     """RuntimeError unless `movement` does to some bytes on `device` what torch does.
 
     Waits for the device.
@@ -56,3 +58,22 @@ def try_out(movement: Movement, device: str) -> None:
         one.zero_listed(pages, [3])
     if not torch.equal(ours, plain):
         raise RuntimeError("a trial copy came out wrong")
+    if forms is not None:
+        _try_forks(movement, device, forms.small())
+
+
+def _try_forks(movement: Movement, device: str, forms: Forms) -> None:
+    """A state and what becomes of it, side by side: whole, coded, moved, whole again."""
+    whole, coded = forms
+    order = [(Kind.COMPRESS, 1, 0), (Kind.MOVE, 2, 1), (Kind.EXPAND, 3, 2)]
+    sizes = [whole.stride, coded.stride, coded.stride, whole.stride]
+    starts = [torch.tensor([sum(sizes[:i])]) for i in range(len(sizes))]
+    numbers = torch.linspace(-3, 3, sum(sizes) // 4, device=device)
+    ours = numbers.view(torch.uint8).clone()
+    plain = ours.clone()
+    for one, raw in ((movement, ours), (TorchMovement(), plain)):
+        for kind, to, came in order:
+            dst, src = forms.pair(kind)
+            one.fork_states(raw, States(dst, starts[to]), States(src, starts[came]))
+    if not torch.equal(ours, plain):
+        raise RuntimeError("a trial conversion of a state came out wrong")

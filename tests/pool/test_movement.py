@@ -51,7 +51,7 @@ class NeverStarts(TorchMovement):
         self.tried += 1
         raise RuntimeError("no compiler\nfor this device")
 
-    copy_units = zero_units = move_runs = zero_listed = _fail
+    copy_units = zero_units = move_runs = zero_listed = fork_states = _fail
 
 
 def test_torch_takes_over_for_good_and_says_so_once(caplog: pytest.LogCaptureFixture) -> None:

@@ -41,14 +41,14 @@ def test_bytes_agree_with_the_kernels(dtype: str) -> None:
     arena = arena_of(dtype)
     codec, shape = StateCodec(arena), arena.geometry.checkpoint
     assert shape is not None
-    check_state_layout("whole", codec.whole)
-    check_state_layout("coded", codec.coded)
-    parts = codec.coded.parts
+    check_state_layout("whole", codec.forms.whole)
+    check_state_layout("coded", codec.forms.coded)
+    parts = codec.forms.coded.parts
     packed = packed_layout(tuple(p.format for p in parts), tuple(p.elements for p in parts))
-    assert codec.coded == packed
-    assert codec.coded.end <= shape.nbytes < codec.coded.end + 16
+    assert codec.forms.coded == packed
+    assert codec.forms.coded.end <= shape.nbytes < codec.forms.coded.end + 16
     assert shape.scale_bytes == parts[-1].scale_bytes
-    assert codec.whole.end <= arena.geometry.state_bytes
+    assert codec.forms.whole.end <= arena.geometry.state_bytes
     assert arena.geometry.checkpoints_per_frame == arena.geometry.frame_bytes // shape.nbytes == 3
 
 
