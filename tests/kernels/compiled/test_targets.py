@@ -13,6 +13,10 @@ from kernel_cases import CASES, POINTERS
 
 WIDE_CUDA = ("v2.b64", "v4.b32")
 WIDE_HIP = ("dwordx4",)
+SCALED_CUDA = ("ld.global.b32", "st.global.b32")
+SCALED_HIP = tuple(
+    f"global_{access}_{width}" for access in ("load", "store") for width in ("dword", "dwordx2")
+)
 MOST_SHARED = 16 * 1024
 """Bytes: eight programs of this fit any multiprocessor of the targets."""
 TARGETS = [*CUDA, *HIP]
@@ -32,16 +36,26 @@ def test_compiles_well(case: str, target: object, tmp_path: Path) -> None:
     # Eight programs of 128 threads at once have 64 registers a thread on CUDA.
     assert built.registers <= 64
     if chosen.table_columns is not None:
-        assert_wide(built.stores, target)
-        assert_wide(built.loads, target, chosen.table_columns)
+        scaled = {side: chosen.scaled == side for side in ("loads", "stores")}
+        assert_wide(built.stores, target, scaled=scaled["stores"])
+        assert_wide(built.loads, target, chosen.table_columns, scaled=scaled["loads"])
 
 
-def assert_wide(accesses: Counter[str], target: object, scalars: int = 0) -> None:
-    """16 bytes an access, but for `scalars` numbers of 8 bytes; gfx942 reads those elsewhere."""
+def assert_wide(
+    accesses: Counter[str], target: object, scalars: int = 0, *, scaled: bool = False
+) -> None:
+    """16 bytes an access, but for `scalars` numbers of 8 bytes; gfx942 reads those elsewhere.
+
+    `scaled` allows one access of a scale, 4 bytes; and on gfx942 one of 8 bytes of codes, for its
+    256 lanes share the 2048 of a step.
+    """
     endings = WIDE_CUDA if target in CUDA else WIDE_HIP
     narrow = Counter({what: n for what, n in accesses.items() if not what.endswith(endings)})
     if target in CUDA:
         narrow -= Counter({"ld.global.b64": scalars})
+    if scaled:
+        allowed = SCALED_CUDA if target in CUDA else SCALED_HIP
+        narrow -= Counter(dict.fromkeys(allowed, 1))
     assert not narrow, f"accesses of less than 16 bytes: {dict(narrow)}"
 
 

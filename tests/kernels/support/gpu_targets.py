@@ -28,6 +28,8 @@ class Case(NamedTuple):
     aligned: tuple[str, ...]
     table_columns: int | None = None
     """Where accesses must be 16 bytes wide: how many numbers a program reads of its table."""
+    scaled: str = ""
+    """`loads` or `stores`: which side has codes of one byte and a scale for a block of them."""
 
 
 class Compiled(NamedTuple):

@@ -26,13 +26,14 @@ POINTERS = {"dst": WORDS, "src": WORDS, "pieces": WORDS}
 STRIDES = ("dst_stride", "dst_row_stride", "dst_base", "src_stride", "src_row_stride", "src_base")
 
 
-def fork(*conversions: tuple[int, int]) -> Case:
+def fork(*conversions: tuple[int, int], scaled: str = "") -> Case:
     return Case(
         fork_pieces,
         POINTERS | {"dst": "*u8", "src": "*u8"},
         {"CONVERSIONS": conversions, "BLOCKS": ForkTile().blocks},
         ("dst", "src", "pieces"),
-        table_columns=6 if set(conversions) <= set(TYPICAL) else None,
+        table_columns=6 if len(conversions) <= 2 else None,
+        scaled=scaled,
     )
 
 
@@ -79,6 +80,10 @@ CASES = {
     "transfer of a layer's rows": transfer(16, 128),
     "fork without conversion": fork(COPY),
     "fork, float32 to bfloat16": fork(*TYPICAL),
+    "fork, float32 to int8": fork(COPY, (Format.FP32, Format.INT8), scaled="stores"),
+    "fork, int8 to float32": fork(COPY, (Format.INT8, Format.FP32), scaled="loads"),
+    "fork, float32 to e4m3": fork(COPY, (Format.FP32, Format.E4M3), scaled="stores"),
+    "fork, e4m3 to float32": fork(COPY, (Format.E4M3, Format.FP32), scaled="loads"),
     "fork, every format at once": fork(COPY, *PAIRS),
     "copy of slots": slots(copy_slot_tiles, "dst_ids", "src_ids"),
     "zero of slots": slots(zero_slot_tiles, "ids"),
