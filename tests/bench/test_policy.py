@@ -23,7 +23,7 @@ from benchmarks.policy.run import main, parse_arguments, tasks_of
 from benchmarks.policy.sglang_server import SglangServer, Snapshots, context, ids_of
 from benchmarks.policy.store import Store, key_of
 from benchmarks.policy.targets import Row, failed, targets
-from cachepawl.errors import ArgumentError, CachepawlError
+from cachepawl.errors import ArgumentError, CachepawlError, InputError
 from cachepawl.offline.replay.outcome import replay
 from cachepawl.offline.sglang.flags import ServerFlags
 from cachepawl.offline.sglang.memory.budget import rest_budget
@@ -280,6 +280,15 @@ def test_who_has_no_host_tier_is_refused_with_one(folder: Path) -> None:
         if not entry.tiers:
             with pytest.raises(CachepawlError, match=f"{name} has no host tier".replace("+", ".")):
                 play(task(folder, name, host=1.0))
+
+
+def test_pages_that_blocks_are_not_made_of_are_refused(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("benchmarks.policy.inputs.PAGE", 48)
+    for name in ("lru", "bound", "ceiling", "sglang-unified"):
+        with pytest.raises(InputError, match="--page 48: the trace's blocks of 512 tokens"):
+            play(task(folder, name))
 
 
 def test_conversations_are_split_whole_and_the_same_way_every_time(folder: Path) -> None:

@@ -81,6 +81,14 @@ def test_files_of_a_comparison(trace: str, tmp_path: Path) -> None:
         ([*MODEL, "--device-gb", "1", "--policy", "best"], "'best'"),
         ([*MODEL, "--device-gb", "1", "--chunk", "100"], "--chunk 100"),
         ([*MODEL, "--device-gb", "1", "--page", "0"], "0"),
+        (
+            [*MODEL, "--device-gb", "1", "--page", "48"],
+            "--page 48: the trace's blocks of 512 tokens are not whole pages; give a page size "
+            "that divides 512",
+        ),
+        ([*MODEL, "--device-gb", "1", "--page", "7"], "--page 7: the trace's blocks of 512"),
+        ([*MODEL, "--device-gb", "1", "--page", "1024", "--chunk", "8192"], "divides 512"),
+        ([*MODEL, "--device-gb", "1", "--page", "48", "--grid", "48"], "divides 512"),
         ([*MODEL, "--device-gb", "1", "--trace-format", "csv"], "csv"),
         (["--model", "LFM2-1.2B", "--device-gb", "1"], "--page 16"),
         ([*MODEL, "--device-gb", "1", "--gap", "-1"], "gap -1"),

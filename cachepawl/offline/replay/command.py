@@ -44,7 +44,7 @@ def sweep_of(wanted: Wanted, source: Source, facts: Facts) -> Sweep:
     model that is not known or that the arena cannot hold.
     """
     spec = load_model(_given("--model", wanted.model, "a preset's name or a config.json")).spec
-    grid = wanted.grid or grid_of(spec, wanted.page, facts.block_tokens)
+    usual = grid_of(spec, wanted.page, facts.block_tokens)
     budgets = budgets_of(_given("--device-gb", wanted.device_gb, "the arena's GiB"))
     hosts = list(dict.fromkeys(_host_bytes(part) for part in wanted.host_gb.split(",")))
     names = list(dict.fromkeys([wanted.policy, *_names(wanted.compare)]))
@@ -56,7 +56,7 @@ def sweep_of(wanted: Wanted, source: Source, facts: Facts) -> Sweep:
             policy=name,
             page=wanted.page,
             chunk=wanted.chunk,
-            grid=grid,
+            grid=wanted.grid or usual,
             running=wanted.running,
             answers=wanted.answers,
             tp=wanted.tp,

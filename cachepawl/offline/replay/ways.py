@@ -110,8 +110,23 @@ def grid_of(spec: ModelSpec, page: int, block: int) -> int:
 
     Two prompts that part inside a block of a trace seem to part where it begins, so a
     state inside a block would serve nobody, though it would with the real tokens.
+    InputError for pages that blocks are not made of.
     """
+    check_blocks(page, block)
     return lcm(page if _copied_anywhere(spec) else default_grid(page), block)
+
+
+def check_blocks(page: int, block: int) -> None:
+    """InputError unless a trace's blocks are whole pages; blocks of one token are exact.
+
+    All tokens of a block are alike, so pages across its end would be cached, evicted and hit as
+    no server would have them.
+    """
+    if block > 1 and block % page:
+        raise InputError(
+            f"--page {page}: the trace's blocks of {block} tokens are not whole pages; give a "
+            f"page size that divides {block}"
+        )
 
 
 def way_of(spec: ModelSpec, page: int, grid: int) -> Way:

@@ -20,6 +20,7 @@ from cachepawl.offline.replay.outcome import replay
 from cachepawl.offline.replay.scenario import Scenario
 from cachepawl.offline.replay.source import Source, facts_of
 from cachepawl.offline.replay.sweep import Found, Sweep, run
+from cachepawl.offline.replay.ways import grid_of
 from cachepawl.offline.traces.request import TraceRequest
 
 
@@ -91,6 +92,20 @@ def test_no_replay_passes_a_bound(requests: list[TraceRequest], more: int, runni
         for reached in (replay(wanted, requests).total.hit, hit["clairvoyant"]):
             assert reached <= hit["endless memory"]
             assert reached <= hit["upper bound"]
+
+
+@pytest.mark.parametrize(("page", "block"), [(48, 512), (7, 512), (1024, 512), (32, 16), (3, 2)])
+def test_blocks_that_are_not_whole_pages_are_refused(page: int, block: int) -> None:
+    says = f"--page {page}: the trace's blocks of {block} tokens are not whole pages; give a page "
+    with pytest.raises(InputError, match=f"^{says}size that divides {block}$"):
+        grid_of(scenario().spec, page, block)
+
+
+@pytest.mark.parametrize(
+    ("page", "block", "grid"), [(48, 1, 192), (16, 16, 64), (1, 512, 512), (512, 512, 512)]
+)
+def test_states_are_on_whole_blocks(page: int, block: int, grid: int) -> None:
+    assert grid_of(scenario().spec, page, block) == grid
 
 
 def test_lines_are_by_budget_or_flat() -> None:
