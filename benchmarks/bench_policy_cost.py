@@ -17,16 +17,19 @@ from __future__ import annotations
 
 import argparse
 import random
+import sys
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import islice
 from pathlib import Path
 from statistics import median
 from time import process_time, thread_time_ns
 from typing import Any
 
+from benchmarks import arguments
 from benchmarks.clock import collector_off
 from cachepawl.cache import HybridPrefixCache
+from cachepawl.errors import CachepawlError
 from cachepawl.offline.models import load_model
 from cachepawl.offline.replay.engine import Engine
 from cachepawl.offline.replay.measures import Measures
@@ -184,6 +187,7 @@ def over_trace(name: str, trace: Path, gib: float, requests: int) -> float:
     policy, times = POLICIES[name](), Times()
     times.listen(policy)
     scenario = Scenario(load_model(MODEL).spec, int(gib * GIB), policy=name, grid=512)
+    scenario.check()
     measures = Measures(scenario.spec, scenario.budget)
     engine = Engine(scenario, measures, policy)
     source = islice(Source(trace).requests(), requests)
@@ -196,23 +200,48 @@ def over_trace(name: str, trace: Path, gib: float, requests: int) -> float:
     return mean
 
 
-def main() -> None:
+def _policies(text: str) -> list[str]:
+    names = list(dict.fromkeys(text.split(",")))
+    for name in names:
+        if name not in POLICIES:
+            known = ", ".join(POLICIES)
+            raise CachepawlError(f"--policies {name}: no such policy; give some of {known}")
+    return names
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """0, or 2 for what is missing or wrong."""
+    try:
+        _measure(parse_arguments(argv))
+    except CachepawlError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--nodes", type=int, default=100_000)
-    parser.add_argument("--requests", type=int, default=3000)
-    parser.add_argument("--trace", type=Path, help="measure over this trace instead")
-    parser.add_argument("--gib", type=float, default=40.0, help="of the arena, with --trace")
-    parser.add_argument("--policies", default="lru,joint")
-    options = parser.parse_args()
+    add, count = parser.add_argument, arguments.count
+    add("--nodes", type=count("--nodes"), default=100_000)
+    add("--requests", type=count("--requests"), default=3000)
+    add("--trace", type=Path, help="measure over this trace instead")
+    add("--gib", type=arguments.number("--gib", arguments.MOST_GIB), default=40.0,
+        help="of the arena, with --trace")  # fmt: skip
+    add("--policies", type=_policies, default=",".join(POLICIES))
+    return parser.parse_args(argv)
+
+
+def _measure(options: argparse.Namespace) -> None:
     means = {}
-    for name in options.policies.split(","):
+    for name in options.policies:
         if options.trace is None:
             means[name] = over_nodes(name, options.nodes, options.requests)
         else:
             means[name] = over_trace(name, options.trace, options.gib, options.requests)
-    if {"lru", "joint"} <= set(means):
-        print(f"\njoint beyond lru: {means['joint'] - means['lru']:.1f} us a request")
+    for name, mean in means.items():
+        if name != "lru" and "lru" in means:
+            print(f"\n{name} beyond lru: {mean - means['lru']:.1f} us a request")
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

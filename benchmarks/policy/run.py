@@ -18,6 +18,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from benchmarks import arguments
 from benchmarks.policy import ample, report
 from benchmarks.policy.contenders import (
     DEFAULT_RATIO,
@@ -56,18 +57,19 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--trace", action="append", choices=TRACES, help="one trace, or several; default: all")
     add("--model", action="append", choices=MODELS, help="one geometry or several; default: all")
     add("--policy", action="append", help="contenders, by name; default: all")
-    add("--device-gb", type=lambda text: [float(part) for part in text.split(",")],
+    add("--device-gb", type=arguments.numbers("--device-gb", arguments.MOST_GIB),
         help="GiB with commas between; default: five for each trace and model")  # fmt: skip
-    add("--ratios", type=lambda text: [float(part) for part in text.split(",")],
+    add("--ratios", type=arguments.numbers("--ratios"),
         help="splits that sglang-best-static is the best of, with commas between")  # fmt: skip
     add("--half", choices=("all", "tuning", "held-out"), default="all",
         help="conversations: a fixed half of them by a hash of their ids")  # fmt: skip
-    add("--limit", type=int, help="requests of each trace at most")
+    add("--limit", type=arguments.count("--limit"), help="requests of each trace at most")
     add("--ample-host", action="store_true",
         help="only the cells whose host tier holds all that the trace publishes")  # fmt: skip
     add("--quick", action="store_true", help="a few hundred requests, two budgets, one model")
-    add("--jobs", type=int, default=2, help="processes")
-    add("--budget-s", type=float, help="start no cell after so many seconds; the rest stays open")
+    add("--jobs", type=arguments.count("--jobs"), default=2, help="processes")
+    add("--budget-s", type=arguments.number("--budget-s"),
+        help="start no cell after so many seconds; the rest stays open")  # fmt: skip
     add("--candidate", default="joint" if "joint" in POLICIES else "lru",
         help="the policy that --fail-on-targets is about")  # fmt: skip
     add("--fail-on-targets", action="store_true", help="exit 1 when the candidate misses a target")
@@ -120,8 +122,6 @@ def _budgets(options: argparse.Namespace, trace: str, model: str) -> list[Budget
 def _ratios(options: argparse.Namespace) -> Sequence[float]:
     """The default is always among them: what is best is never worse."""
     asked = options.ratios or (QUICK_RATIOS if options.quick else RATIOS)
-    if min(asked) <= 0:
-        raise CachepawlError(f"--ratios {min(asked):g}: give numbers above 0")
     return sorted({*asked, DEFAULT_RATIO})
 
 
@@ -269,9 +269,8 @@ def _row(cell: Cell, played: Played) -> Row:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    options = parse_arguments(argv)
     try:
-        return _run(options)
+        return _run(parse_arguments(argv))
     except CachepawlError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_replays import GRID, REQUESTS, request, scenario, write_trace
 
+from benchmarks import bench_policy_cost
 from benchmarks.policy.ample import AMPLE_GB, EVERYTHING, everything
 from benchmarks.policy.contenders import RATIOS, Played, contenders, play
 from benchmarks.policy.inputs import MODELS, PAGE, Cell, Requests, Task, half_of, spec_of
@@ -489,3 +490,53 @@ def test_what_is_missing_is_named(folder: Path, capsys: pytest.CaptureFixture[st
     assert "--policy best: give some of" in capsys.readouterr().err
     assert run(folder, "--ratios", "0") == 2
     assert "--ratios 0: give numbers above 0" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--device-gb", "nan"], "--device-gb nan: give numbers above 0 and at most"),
+        (["--device-gb", "1,x"], "--device-gb x: give numbers above 0 and at most"),
+        (["--device-gb", "0"], "--device-gb 0: give numbers above 0 and at most"),
+        (["--device-gb", "inf"], "--device-gb inf: give numbers above 0 and at most"),
+        (["--device-gb", ""], "--device-gb : give numbers above 0 and at most"),
+        (["--limit=-1"], "--limit -1: give a whole number, 1 or more"),
+        (["--limit", "0"], "--limit 0: give a whole number, 1 or more"),
+        (["--jobs", "0"], "--jobs 0: give a whole number, 1 or more"),
+        (["--jobs", "two"], "--jobs two: give a whole number, 1 or more"),
+        (["--ratios", "0.5,nan"], "--ratios nan: give numbers above 0, with commas"),
+        (["--ratios", "0"], "--ratios 0: give numbers above 0, with commas"),
+        (["--budget-s", "0"], "--budget-s 0: give numbers above 0"),
+        (["--budget-s", "1,2"], "--budget-s 1,2: give one number"),
+    ],
+)
+def test_wrong_numbers_are_one_line(
+    words: list[str], says: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(folder, *words) == 2
+    out, error = capsys.readouterr()
+    assert (out, error.count("\n")) == ("", 1)
+    assert error.startswith(f"error: {says}")
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--policies", "foo"], "--policies foo: no such policy; give some of lru, joint"),
+        (["--policies", "lru,"], "--policies : no such policy"),
+        (["--nodes", "0"], "--nodes 0: give a whole number"),
+        (["--requests", "x"], "--requests x: give a whole number"),
+        (["--gib", "nan"], "--gib nan: give numbers above 0"),
+        (["--trace", "/no/such"], "/no/such"),
+        (["--trace", "TRACE", "--gib", "0.001"], "give at least"),
+    ],
+)
+def test_what_policies_cost_refuses_alike(
+    words: list[str], says: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    named = [str(folder / "plain.jsonl") if word == "TRACE" else word for word in words]
+    assert bench_policy_cost.main(named) == 2
+    out, error = capsys.readouterr()
+    assert (out, error.count("\n")) == ("", 1)
+    assert error.startswith("error: ")
+    assert says in error
