@@ -20,8 +20,16 @@ ROOT = Path(__file__).resolve().parents[2]
 INPUTS = (
     "benchmarks/policy/contenders.py",
     "benchmarks/policy/inputs.py",
+    "cachepawl/errors.py",
+    "cachepawl/offline/files.py",
+    "cachepawl/offline/recorded/first_look.py",
+    "cachepawl/offline/replay/ways.py",
+    "cachepawl/offline/strict_json.py",
     "cachepawl/offline/traces",
+    "cachepawl/record/verbs.py",
+    "cachepawl/snapshots.py",
     "cachepawl/specs",
+    "cachepawl/types.py",
     "cachepawl/pool/from_spec.py",
     "cachepawl/pool/geometry.py",
 )
@@ -31,22 +39,27 @@ SOURCES: dict[Family, tuple[str, ...]] = {
         "benchmarks/policy/pools.py",
         "benchmarks/policy/sglang_server.py",
         "benchmarks/sglang_tree.py",
-        "cachepawl/snapshots.py",
     ),
     "ours": (
         *INPUTS,
         "cachepawl/cache.py",
         "cachepawl/evacuation.py",
-        "cachepawl/snapshots.py",
-        "cachepawl/types.py",
+        "cachepawl/observe/counters.py",
+        "cachepawl/observe/series.py",
         "cachepawl/offline/bounds",
         "cachepawl/offline/replay",
         "cachepawl/offload",
         "cachepawl/policy",
         "cachepawl/pool",
+        "cachepawl/stores.py",
         "cachepawl/tree",
     ),
-    "bound": (*INPUTS, "cachepawl/offline/bounds", "cachepawl/offline/replay/lines.py"),
+    "bound": (
+        *INPUTS,
+        "cachepawl/offline/bounds",
+        "cachepawl/offline/replay/lines.py",
+        "cachepawl/offline/replay/scenario.py",
+    ),
 }
 """What a family's figures depend on: files and folders from the root of the repository."""
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import gzip
 import json
+import subprocess
+import sys
 from array import array
 from collections.abc import Iterator
 from itertools import pairwise
@@ -22,7 +25,7 @@ from benchmarks.policy.inputs import MODELS, PAGE, Cell, Requests, Task, half_of
 from benchmarks.policy.pools import Memory, Shared, Split, split_at
 from benchmarks.policy.run import main, parse_arguments, tasks_of
 from benchmarks.policy.sglang_server import SglangServer, Snapshots, context, ids_of
-from benchmarks.policy.store import Store, key_of
+from benchmarks.policy.store import ROOT, SOURCES, Store, key_of
 from benchmarks.policy.targets import Row, failed, targets
 from cachepawl.errors import ArgumentError, CachepawlError, InputError
 from cachepawl.offline.replay.outcome import replay
@@ -325,6 +328,39 @@ def test_a_result_is_found_again_only_for_the_same_inputs(folder: Path) -> None:
     assert len({key_of(task(folder, "ceiling", gb), "bound") for gb in (0.4, 0.6)}) == 1
     (folder / "cells" / f"{key}.json").write_text("{")
     assert store.get(key) is None
+
+
+LOADED = """
+import sys
+from pathlib import Path
+from benchmarks.policy.contenders import contenders, play
+from benchmarks.policy.inputs import Cell, Requests, Task
+for name, entry in contenders(()).items():
+    for host in (0.0, 1.0) if entry.family == "ours" else ():
+        if not host or entry.tiers:
+            cell = Cell("conversation", "nemotron-3-nano", 0.4, host, name)
+            play(Task(cell, Requests(Path(sys.argv[1]), limit=9)))
+for module in list(sys.modules.values()):
+    file = getattr(module, "__file__", None)
+    if file and module.__name__.partition(".")[0].startswith(("cachepawl", "benchmarks")):
+        print(file)
+"""
+
+
+def test_a_cell_of_ours_depends_on_all_that_is_loaded_to_play_it(folder: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", LOADED, str(folder / "plain.jsonl")],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    loaded = {Path(line).relative_to(ROOT) for line in done.stdout.split()}
+    assert len(loaded) > 60
+    covered = {Path(source) for source in SOURCES["ours"]}
+    assert all((ROOT / source).exists() for source in covered)
+    rest = {file for file in loaded if not covered & {file, *file.parents}}
+    assert {file.as_posix() for file in rest if file.name != "__init__.py"} == set()
+    for file in rest:
+        nodes = ast.parse((ROOT / file).read_text()).body
+        assert not [n for n in nodes if isinstance(n, ast.FunctionDef | ast.ClassDef)], file
 
 
 # -- targets -------------------------------------------------------------------------------
