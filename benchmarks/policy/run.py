@@ -1,7 +1,8 @@
 """`python -m benchmarks.policy.run`: play every cell, print tables, write `policy.json`.
 
 Results are kept in `cells/` beside it, so a run that was stopped goes on where it stood.
-Exit code 2 for what is missing or wrong, 1 with --fail-on-targets when a target is missed.
+Exit code 2 for what is missing or wrong, 1 with --fail-on-targets when a target is missed or was
+not checked, or a cell is open.
 See docs/benchmarks.md.
 """
 
@@ -39,7 +40,7 @@ from benchmarks.policy.inputs import (
     find_traces,
 )
 from benchmarks.policy.store import Store, key_of
-from benchmarks.policy.targets import Row, failed, targets
+from benchmarks.policy.targets import Row, Target, failed, targets
 from benchmarks.process import set_up_process
 from cachepawl.errors import CachepawlError
 from cachepawl.offline.render import to_html, to_markdown
@@ -72,7 +73,11 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         help="start no cell after so many seconds; the rest stays open")  # fmt: skip
     add("--candidate", default="joint" if "joint" in POLICIES else "lru",
         help="the policy that --fail-on-targets is about")  # fmt: skip
-    add("--fail-on-targets", action="store_true", help="exit 1 when the candidate misses a target")
+    add(
+        "--fail-on-targets",
+        action="store_true",
+        help="exit 1 when the candidate misses a target, or one was not checked",
+    )
     add("--out", type=Path, default=Path("build/bench"), help="folder for what is written")
     return parser.parse_args(argv)
 
@@ -205,7 +210,8 @@ def _played(
 
 
 def _words(cell: Cell) -> str:
-    return f"{cell.trace}, {cell.model}, {cell.device_gb:g} GiB, {cell.contender}"
+    host = f" + {cell.host_gb:g} GiB" if cell.host_gb else ""
+    return f"{cell.trace}, {cell.model}, {cell.device_gb:g} GiB{host}, {cell.contender}"
 
 
 def _hit(played: Played) -> float:
@@ -279,6 +285,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(options: argparse.Namespace) -> int:
     from benchmarks.machine import describe_machine  # after the process was set up
 
+    if options.candidate not in POLICIES:
+        raise CachepawlError(f"--candidate {options.candidate}: no such policy; give one of "
+                             f"{', '.join(POLICIES)}")  # fmt: skip
     options.traces = options.traces or find_traces()
     if options.traces is None:
         raise CachepawlError("no traces: no folder shared/traces above this one; give --traces "
@@ -290,8 +299,11 @@ def _run(options: argparse.Namespace) -> int:
                              f"for those that are there")  # fmt: skip
     played = play_all(tasks, options)
     rows = rows_of(tasks, played.found, _names(options), _ratios(options))
-    told = targets(rows, [name for name in POLICIES if any(r["policy"] == name for r in rows)],
-                   options.half, published(played.found))  # fmt: skip
+    shown = {row["policy"] for row in rows}
+    if options.fail_on_targets:  # a candidate that was not played is one that was not checked
+        shown.add(options.candidate)
+    told = targets(rows, [name for name in POLICIES if name in shown], options.half,
+                   published(played.found))  # fmt: skip
     left = [f"{len(played.open)} cells for want of time"] if played.open else []
     page = report.document(rows, told, options.half, left)
     written = {
@@ -308,11 +320,20 @@ def _run(options: argparse.Namespace) -> int:
     (options.out / "policy.md").write_text(to_markdown(page))
     (options.out / "policy.html").write_text(to_html(page))
     print(to_markdown(page))
-    missed = failed(told, options.candidate)
-    for target in missed:
-        print(f"target missed by {target.policy}: {target.name}: {target.number:.3f}, not "
-              f"{target.limit:g}")  # fmt: skip
-    return 1 if missed and options.fail_on_targets else 0
+    missed = [_why(target) for target in failed(told, options.candidate)]
+    missed += [f"not played for want of time: {_words(cell)}" for cell in played.open]
+    if missed and options.fail_on_targets:
+        print("\n".join(missed))
+        return 1
+    return 0
+
+
+def _why(target: Target) -> str:
+    """Why a target counts as failed."""
+    if target.number is None:
+        return f"target not checked of {target.policy}: {target.name}: no cell tells"
+    return (f"target missed by {target.policy}: {target.name}: {target.number:.3f}, not "
+            f"{target.limit:g}")  # fmt: skip
 
 
 if __name__ == "__main__":

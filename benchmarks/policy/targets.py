@@ -176,5 +176,5 @@ def _mean(
 
 
 def failed(found: Sequence[Target], policy: str) -> list[Target]:
-    """Targets that a policy does not reach."""
-    return [target for target in found if target.policy == policy and target.holds is False]
+    """Targets that a policy does not reach, and those that no cell tells of."""
+    return [target for target in found if target.policy == policy and not target.holds]

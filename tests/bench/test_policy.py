@@ -387,7 +387,8 @@ def test_a_cell_may_lose_three_tenths_of_a_point(joint: float, holds: bool) -> N
     told = targets(rows(**BEATEN, joint=joint), ["joint"], "all")
     assert told[0].holds is holds
     assert told[0].worst == "t, g, 1 GiB"
-    assert len(failed(told, "joint")) == (2 if holds else 3) - (joint / 0.14 >= 1.25)
+    assert len(failed(told, "joint")) == (3 if holds else 4) - (joint / 0.14 >= 1.25)
+    assert [t.holds for t in failed(told, "joint")][-1] is None, "no host: not checked, not passed"
     assert failed(told, "lru") == []
 
 
@@ -507,6 +508,31 @@ def test_the_command_holds_a_host_with_room_for_everything_against_the_ceiling(
     assert told["cells"] == 1
     assert told["number"] == row["token_hit"] / top["token_hit"] > 0
     assert told["holds"] is (told["number"] >= 0.95)
+
+
+def test_what_was_not_checked_is_not_passed(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ours = ("--policy", "lru", "--policy", "bound", "--device-gb", "0.4")
+    assert run(folder, *ours, "--candidate", "nonsense") == 2
+    assert "--candidate nonsense: no such policy; give one of lru, joint" in capsys.readouterr().err
+    assert run(folder, *ours, "--candidate", "lru") == 0
+    assert run(folder, *ours, "--candidate", "lru", "--fail-on-targets") == 1
+    told = capsys.readouterr().out
+    assert "target not checked of lru: mean ratio to SGLang's best" in told
+    assert "target missed by lru: mean share of the gap" in told
+    # Of a candidate that was not played, nothing is known.
+    assert run(folder, *ours, "--candidate", "joint", "--fail-on-targets") == 1
+    found = json.loads((folder / "out/policy.json").read_text())["targets"]
+    told = capsys.readouterr().out
+    assert told.count("target not checked of joint") == len(found) // 2
+    # Cells that are open are named.
+    late = ("--policy", "joint", "--budget-s", "1e-9", "--fail-on-targets")
+    assert run(folder, *ours, *late) == 1
+    opened = f"not played for want of time: conversation, {MODEL}, 0.4 GiB"
+    told = capsys.readouterr().out
+    assert f"{opened}, joint\n" in told
+    assert f"{opened} + 1.6 GiB, joint\n" in told
 
 
 def test_named_splits_have_rows_and_the_best_is_never_below_the_default(folder: Path) -> None:
