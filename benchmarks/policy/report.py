@@ -1,4 +1,4 @@
-"""The cells for people: one table, one plot."""
+"""The cells for people: a table of hits, one of FLOPs, one of times, and one plot."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from cachepawl.offline.document import Block, Document, Plot, Table
 from cachepawl.offline.replay.figures import Trace, line, switched
 
 UNTIMED = ("bound", "ceiling")
+MEASURES = {"token_hit": "prompt tokens hit", "flops_saved": "prefill FLOPs saved"}
+"""Of a row, shares; and what people call them."""
 
 
 def document(
@@ -17,7 +19,7 @@ def document(
 ) -> Document:
     """Everything that a run found.  `left_out`: what was asked for and not played, in words."""
     names = list(dict.fromkeys(row["policy"] for row in rows))
-    blocks: list[Block] = [hits(rows, names), times(rows, names)]
+    blocks: list[Block] = [hits(rows, names), flops(rows, names), times(rows, names)]
     if found:
         blocks.append(target_table(found))
     blocks.append(plot(rows))
@@ -31,11 +33,21 @@ def document(
 
 def hits(rows: Sequence[Row], names: Sequence[str]) -> Table:
     """A row a place, a column a contender."""
+    return _shares(rows, names, "token_hit", "Token hits, %")
+
+
+def flops(rows: Sequence[Row], names: Sequence[str]) -> Table:
+    """The same for FLOPs of prefilling that hits saved."""
+    counted = [name for name in names if name not in UNTIMED]
+    return _shares(rows, counted, "flops_saved", "FLOPs of the prefill saved, %")
+
+
+def _shares(rows: Sequence[Row], names: Sequence[str], measure: str, title: str) -> Table:
     body = [
-        [*_place(place), *(_percent(group, name) for name in names)]
+        [*_place(place), *(_percent(group, name, measure) for name in names)]
         for place, group in groups_of(rows).items()
     ]
-    return Table(["trace", "geometry", "GiB", *names], body, "Token hits, %")
+    return Table(["trace", "geometry", "GiB", *names], body, title)
 
 
 def times(rows: Sequence[Row], names: Sequence[str]) -> Table:
@@ -60,21 +72,37 @@ def target_table(found: Sequence[Target]) -> Table:
 
 
 def plot(rows: Sequence[Row]) -> Plot:
-    """Hit rate by budget, a trace and a geometry at a time."""
+    """Hits and FLOPs saved by the device's budget: a trace, a geometry and a share of the host
+    at a time."""
     choices: dict[str, list[Trace]] = {}
-    for row in rows:
-        choices.setdefault(f"{row['trace']}, {row['geometry']}", [])
-    for choice, traces in choices.items():
-        some = [r for r in rows if f"{r['trace']}, {r['geometry']}" == choice and not r["host_gb"]]
-        for name in dict.fromkeys(row["policy"] for row in some):
-            points = sorted((r["device_gb"], 100 * r["token_hit"]) for r in some
-                            if r["policy"] == name)  # fmt: skip
-            dash = "dot" if name in ("clairvoyant", *UNTIMED) else "solid"
-            x, y = [p[0] for p in points], [round(p[1], 3) for p in points]
-            traces.append(line(name, x, y, mode="lines+markers", line={"dash": dash}))
-    drawn = switched(choices, "GiB", "% of prompt tokens hit")
+    for where in dict.fromkeys(map(_where, rows)):
+        some = [row for row in rows if _where(row) == where]
+        for measure, called in MEASURES.items():
+            traces = _lines(some, measure)
+            if traces:
+                choices[f"{where}: {called}"] = traces
+    drawn = switched(choices, "GiB on the device", "%")
     drawn["layout"]["xaxis"] |= {"type": "log"}
-    return Plot("Hit rate by budget", drawn)
+    return Plot("Hits and FLOPs saved by budget", drawn)
+
+
+def _where(row: Row) -> str:
+    times = row["host_gb"] / row["device_gb"]
+    host = f", host of {times:.4g} times the device" if times else ""
+    return f"{row['trace']}, {row['geometry']}{host}"
+
+
+def _lines(rows: Sequence[Row], measure: str) -> list[Trace]:
+    """One for each contender that has the measure."""
+    drawn = []
+    for name in dict.fromkeys(row["policy"] for row in rows):
+        points = sorted((r["device_gb"], round(100 * r[measure], 3)) for r in rows
+                        if r["policy"] == name and r[measure] is not None)  # fmt: skip
+        if points:
+            dash = "dot" if name in ("clairvoyant", *UNTIMED) else "solid"
+            x, y = map(list, zip(*points, strict=True))
+            drawn.append(line(name, x, y, mode="lines+markers", line={"dash": dash}))
+    return drawn
 
 
 def _place(place: tuple[str, str, float, float]) -> list[str]:
@@ -82,8 +110,9 @@ def _place(place: tuple[str, str, float, float]) -> list[str]:
     return [trace, model, f"{device:g}" + (f" + {host:g}" if host else "")]
 
 
-def _percent(group: Group, name: str) -> str | None:
-    return f"{100 * group[name]['token_hit']:.2f}" if name in group else None
+def _percent(group: Group, name: str, measure: str) -> str | None:
+    value = group[name][measure] if name in group else None
+    return None if value is None else f"{100 * value:.2f}"
 
 
 def _us(group: Group, name: str) -> str | None:

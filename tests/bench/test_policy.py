@@ -23,11 +23,13 @@ from benchmarks.policy.ample import AMPLE_GB, EVERYTHING, everything
 from benchmarks.policy.contenders import RATIOS, Played, contenders, play
 from benchmarks.policy.inputs import MODELS, PAGE, Cell, Requests, Task, half_of, spec_of
 from benchmarks.policy.pools import Memory, Shared, Split, split_at
+from benchmarks.policy.report import document, plot
 from benchmarks.policy.run import main, parse_arguments, tasks_of
 from benchmarks.policy.sglang_server import SglangServer, Snapshots, context, ids_of
 from benchmarks.policy.store import ROOT, SOURCES, Store, key_of
 from benchmarks.policy.targets import Row, failed, targets
 from cachepawl.errors import ArgumentError, CachepawlError, InputError
+from cachepawl.offline.document import Table
 from cachepawl.offline.replay.outcome import replay
 from cachepawl.offline.sglang.flags import ServerFlags
 from cachepawl.offline.sglang.memory.budget import rest_budget
@@ -452,6 +454,42 @@ def test_the_cells_of_ample_hosts_are_played_alone_and_with_the_others(folder: P
     ]
     assert set(alone) <= set(everybody)
     assert len(everybody) == len(set(everybody))
+
+
+# -- the report ----------------------------------------------------------------------------
+
+
+def test_the_report_shows_flops_and_hosts_in_tables_and_plot() -> None:
+    cells = [
+        {"trace": "t", "geometry": "g", "device_gb": gb, "host_gb": times * gb, "policy": name,
+         "token_hit": 0.1 * gb + 0.01 * times, "us_per_request": 7.0 if saved else None,
+         "flops_saved": saved and 0.05 * gb + 0.01 * times}
+        for gb in (1.0, 2.0) for times in (0.0, 4.0)
+        for name, saved in (("lru", 1), ("bound", None))
+    ]  # fmt: skip
+    tables = {b.title: b for b in document(cells, [], "all", []).blocks if isinstance(b, Table)}
+    saved = tables["FLOPs of the prefill saved, %"]
+    assert saved.columns == ["trace", "geometry", "GiB", "lru"]
+    assert [row[2:] for row in saved.rows] == [
+        ["1", "5.00"], ["1 + 4", "9.00"], ["2", "10.00"], ["2 + 8", "14.00"],
+    ]  # fmt: skip
+    assert [row[2:] for row in tables["Token hits, %"].rows][1] == ["1 + 4", "14.00", "14.00"]
+    drawn = plot(cells).figure
+    labels = [button["label"] for button in drawn["layout"]["updatemenus"][0]["buttons"]]
+    assert labels == [
+        f"t, g{host}: {measure}"
+        for host in ("", ", host of 4 times the device")
+        for measure in ("prompt tokens hit", "prefill FLOPs saved")
+    ]
+    lines = [(trace["name"], trace["x"], trace["y"]) for trace in drawn["data"]]
+    assert lines == [
+        ("lru", [1.0, 2.0], [10.0, 20.0]),
+        ("bound", [1.0, 2.0], [10.0, 20.0]),
+        ("lru", [1.0, 2.0], [5.0, 10.0]),
+        ("lru", [1.0, 2.0], [14.0, 24.0]),
+        ("bound", [1.0, 2.0], [14.0, 24.0]),
+        ("lru", [1.0, 2.0], [9.0, 14.0]),
+    ]
 
 
 # -- the command ---------------------------------------------------------------------------
