@@ -18,6 +18,7 @@ from pydantic import (
 from cachepawl.errors import ConfigError
 from cachepawl.offload.host_budget import parse_host_size
 from cachepawl.offload.layers import GROUP_BYTES
+from cachepawl.policy import DEFAULT
 from cachepawl.snapshots import ANSWER_INTERVAL
 
 BACKEND = "cachepawl"
@@ -44,7 +45,7 @@ class Options(BaseModel):
         "write_through"
     )
     """When what is cached is copied to the host tier."""
-    policy: Literal["lru", "joint"] = "joint"
+    policy: Literal["lru", "joint"] = DEFAULT
     """A name of `cachepawl.policy.POLICIES`."""
     policy_history: str | None = None
     """Where a policy that learns keeps what it learned, from one start to the next."""

@@ -44,7 +44,7 @@ from benchmarks.policy.targets import Row, Target, failed, targets
 from benchmarks.process import set_up_process
 from cachepawl.errors import CachepawlError
 from cachepawl.offline.render import to_html, to_markdown
-from cachepawl.policy import POLICIES
+from cachepawl.policy import DEFAULT, POLICIES
 
 BEST = "sglang-best-static"
 QUICK_LIMIT, QUICK_BUDGETS, QUICK_RATIOS = 500, 2, (0.25, 0.9)
@@ -71,7 +71,7 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--jobs", type=arguments.count("--jobs"), default=2, help="processes")
     add("--budget-s", type=arguments.number("--budget-s"),
         help="start no cell after so many seconds; the rest stays open")  # fmt: skip
-    add("--candidate", default="joint" if "joint" in POLICIES else "lru",
+    add("--candidate", default=DEFAULT,
         help="the policy that --fail-on-targets is about")  # fmt: skip
     add(
         "--fail-on-targets",

@@ -19,7 +19,7 @@ from cachepawl.offline.replay.sweep import run
 from cachepawl.offline.traces.claude_code import Sharing
 from cachepawl.offline.traces.formats import FORMATS, RECORDING, Options
 from cachepawl.offload.writing import WRITE_POLICIES
-from cachepawl.policy import POLICIES
+from cachepawl.policy import DEFAULT, POLICIES
 
 COUNT = click.IntRange(min=1)
 
@@ -55,7 +55,7 @@ COUNT = click.IntRange(min=1)
 @click.option(
     "--policy",
     type=click.Choice(list(POLICIES)),
-    default="joint",
+    default=DEFAULT,
     show_default=True,
     help="What is evicted first.",
 )

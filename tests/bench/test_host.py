@@ -46,7 +46,7 @@ def theirs() -> Iterator[tuple[HiCacheServer, Copied]]:
 
 def our_server(snapshots: Snapshots = "sglang") -> OurServer:
     return OurServer(
-        HostScenario(spec_of("qwen3-next"), DEVICE, page=model.PAGE, host=8 * DEVICE,
+        HostScenario(spec_of("qwen3-next"), DEVICE, "lru", page=model.PAGE, host=8 * DEVICE,
                      snapshots=snapshots)
     )  # fmt: skip
 

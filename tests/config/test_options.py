@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cachepawl.cli.replay import command as replay
 from cachepawl.config import (
     ENVIRONMENT,
     Options,
@@ -18,7 +20,8 @@ from cachepawl.config import (
     parse_options,
 )
 from cachepawl.errors import CachepawlError, ConfigError
-from cachepawl.policy import POLICIES
+from cachepawl.offline.replay.scenario import Scenario
+from cachepawl.policy import DEFAULT, POLICIES
 
 FLAGS = [name for name, field in Options.model_fields.items() if field.annotation is bool]
 OPTIONS = st.builds(
@@ -147,3 +150,10 @@ def test_every_policy_can_be_chosen() -> None:
         options = make_options(policy=name)
         assert options.policy == name
         assert options.learns == make().learns
+
+
+def test_one_default_policy_for_servers_and_replays() -> None:
+    options = {option.name: option.default for option in replay.params}
+    fields = {field.name: field.default for field in dataclasses.fields(Scenario)}
+    assert Options().policy == options["policy"] == fields["policy"] == DEFAULT
+    assert DEFAULT in POLICIES

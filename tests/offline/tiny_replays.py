@@ -38,7 +38,7 @@ def request(tokens: Sequence[int], output: int = 1, at: float = 0.0) -> TraceReq
 def scenario(kind: str = "mamba", frames: int | None = None, **more: Any) -> Scenario:
     """Of `frames` frames, the padding one included; ample bytes by default."""
     grid = GRID if kind == "mamba" else PAGES[kind]
-    usual = {"page": PAGES[kind], "grid": grid, "chunk": 64}
+    usual = {"policy": "lru", "page": PAGES[kind], "grid": grid, "chunk": 64}
     made = Scenario(SPECS[kind], AMPLE, **{**usual, **more})
     if frames is None:
         return made

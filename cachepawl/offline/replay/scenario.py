@@ -11,7 +11,7 @@ from cachepawl.errors import InputError
 from cachepawl.offline.replay.tiers import DeviceAlone, Link, Tiers, WithHost
 from cachepawl.offline.replay.ways import Way, way_of
 from cachepawl.offload.writing import WRITE_POLICIES
-from cachepawl.policy import POLICIES
+from cachepawl.policy import DEFAULT, POLICIES
 from cachepawl.policy.base import EvictionPolicy
 from cachepawl.pool.from_spec import geometry_from_spec
 from cachepawl.pool.geometry import Geometry
@@ -28,7 +28,7 @@ class Scenario:
     spec: ModelSpec
     budget: int
     """Bytes of the arena."""
-    policy: str = "lru"
+    policy: str = DEFAULT
     page: int = 16
     chunk: int = 8192
     """Most tokens of a prefill chunk."""

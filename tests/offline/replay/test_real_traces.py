@@ -27,7 +27,7 @@ pytestmark = pytest.mark.skipif(TRACES is None, reason="no shared/traces/mooncak
 
 def replayed(name: str, gigabytes: int, chunk: int) -> Outcome:
     spec = preset("Qwen3-Next-80B-A3B-Instruct").spec()
-    wanted = Scenario(spec, gigabytes * GB, page=64, grid=512, chunk=chunk)
+    wanted = Scenario(spec, gigabytes * GB, "lru", page=64, grid=512, chunk=chunk)
     return replay(wanted, source(name).requests())
 
 
