@@ -18,7 +18,7 @@ from pydantic import (
 from cachepawl.errors import ConfigError
 from cachepawl.offload.host_budget import parse_host_size
 from cachepawl.offload.layers import GROUP_BYTES
-from cachepawl.policy import DEFAULT
+from cachepawl.policy import DEFAULT, POLICIES
 from cachepawl.snapshots import ANSWER_INTERVAL
 
 BACKEND = "cachepawl"
@@ -45,7 +45,7 @@ class Options(BaseModel):
         "write_through"
     )
     """When what is cached is copied to the host tier."""
-    policy: Literal["lru", "joint"] = DEFAULT
+    policy: str = DEFAULT
     """A name of `cachepawl.policy.POLICIES`."""
     policy_history: str | None = None
     """Where a policy that learns keeps what it learned, from one start to the next."""
@@ -99,13 +99,24 @@ class Options(BaseModel):
             parse_host_size(text)
         return text
 
+    @field_validator("policy")
+    @classmethod
+    def _is_a_policy(cls, name: str) -> str:
+        if name not in POLICIES:
+            known = ", ".join(POLICIES)
+            raise ConfigError(f"--cachepawl-policy {name!r}: no such policy; give one of {known}")
+        return name
+
     @model_validator(mode="after")
     def _history_fits(self) -> Options:
         if self.policy_history is None:
             return self
         flag = f"--cachepawl-policy-history {self.policy_history}"
         if not self.learns:
-            raise ConfigError(f"{flag}: policy {self.policy} learns nothing; use joint, or drop it")
+            able = " or ".join(name for name, made in POLICIES.items() if made.learns)
+            raise ConfigError(
+                f"{flag}: policy {self.policy} learns nothing; use {able}, or drop it"
+            )
         if self.trace is not None:
             raise ConfigError(
                 f"{flag}: a recording has to begin with a policy that knows nothing, or it could "
@@ -116,7 +127,7 @@ class Options(BaseModel):
     @property
     def learns(self) -> bool:
         """Whether the policy wants to hear of requests, and when they came."""
-        return self.policy == "joint"
+        return POLICIES[self.policy].learns
 
     @property
     def device_bytes(self) -> int | None:

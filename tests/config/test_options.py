@@ -129,7 +129,10 @@ def test_options_do_not_change() -> None:
 @pytest.mark.parametrize(
     ("values", "says"),
     [
-        ({"policy": "mru"}, "--cachepawl-policy 'mru': Input should be"),
+        (
+            {"policy": "mru"},
+            "--cachepawl-policy 'mru': no such policy; give one of lru, joint$",
+        ),
         (
             {"policy": "lru", "policy_history": "h"},
             "--cachepawl-policy-history h: policy lru learns nothing",

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import PydanticCustomError
 
 from cachepawl.cache import HybridPrefixCache
 from cachepawl.errors import ConfigError, InputError
@@ -24,6 +25,16 @@ Size = Annotated[int, Field(ge=1, le=1 << 32)]
 MOST_PAGE = 1 << 16
 MOST_FRAMES = 1 << 24
 """Of an arena; the host's truth about a frame is some hundred bytes."""
+
+
+def _known(name: str) -> str:
+    if name not in POLICIES:
+        raise PydanticCustomError("policy", "no policy of this cachepawl; known: {known}",
+                                  {"known": ", ".join(POLICIES)})  # fmt: skip
+    return name
+
+
+PolicyName = Annotated[str, AfterValidator(_known)]
 
 
 class _Strict(BaseModel):
@@ -75,7 +86,7 @@ class Host(_Strict):
     """A host tier, of the device's shapes."""
 
     frames: Annotated[int, Field(ge=1, le=MOST_FRAMES)]
-    policy: Literal["lru", "joint"]
+    policy: PolicyName
     writing: Literal["write_through", "write_through_selective", "write_back"]
     options: Quotas
 
@@ -90,7 +101,7 @@ class Header(_Strict):
     states_per_request: Annotated[int, Field(ge=0, le=1 << 16)]
     page_cap: Count | None
     state_cap: Count | None
-    policy: Literal["lru", "joint"]
+    policy: PolicyName
     serving: dict[str, str | int | float | bool | None]
     host: Host | None = None
     """Only where there was a host tier."""
