@@ -11,6 +11,7 @@ from pydantic import (
     ConfigDict,
     Field,
     ValidationError,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
@@ -28,6 +29,9 @@ ENVIRONMENT = "CACHEPAWL_CONFIG"
 
 Its absence means that cachepawl is installed but not wanted: nothing is changed.
 """
+
+MOST_INTERVAL = 1 << 20
+"""Tokens: no answer is longer, so a larger interval would be none at all."""
 
 
 class Options(BaseModel):
@@ -55,7 +59,7 @@ class Options(BaseModel):
     """0 no checks, 1 counters at every step, 2 everything at every step."""
     split_prefill: bool = True
     """End a prefill chunk early where one more snapshot makes a later hit possible."""
-    answer_interval: int | None = Field(default=ANSWER_INTERVAL, ge=1)
+    answer_interval: int | None = Field(default=ANSWER_INTERVAL)
     """Tokens between snapshots of an answer, rounded up to whole pages; None: as SGLang."""
     message_marks: bool = True
     """Take a snapshot where the first user speaks, and where a request asks for one."""
@@ -106,6 +110,24 @@ class Options(BaseModel):
             known = ", ".join(POLICIES)
             raise ConfigError(f"--cachepawl-policy {name!r}: no such policy; give one of {known}")
         return name
+
+    @field_validator("answer_interval")
+    @classmethod
+    def _is_an_interval(cls, tokens: int | None) -> int | None:
+        if tokens is not None and not 1 <= tokens <= MOST_INTERVAL:
+            raise ConfigError(
+                f"--cachepawl-answer-interval {tokens}: give 1 to {MOST_INTERVAL} tokens, or "
+                f"`sglang` for SGLang's own"
+            )
+        return tokens
+
+    @field_validator("policy_history", "trace", "decision_log")
+    @classmethod
+    def _is_a_path(cls, path: str | None, info: ValidationInfo) -> str | None:
+        if path == "":
+            flag = f"--cachepawl-{str(info.field_name).replace('_', '-')}"
+            raise ConfigError(f"{flag} '': an empty path names no file; give one, or drop the flag")
+        return path
 
     @model_validator(mode="after")
     def _history_fits(self) -> Options:

@@ -269,4 +269,5 @@ def _interval(word: str) -> int | str | None:
 
 
 def _absolute(path: str | None) -> str | None:
-    return None if path is None else str(Path(path).absolute())
+    """An empty path stays one, to be refused with the other options: it is not this folder."""
+    return str(Path(path).absolute()) if path else path

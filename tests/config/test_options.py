@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from cachepawl.cli.replay import command as replay
 from cachepawl.config import (
     ENVIRONMENT,
+    MOST_INTERVAL,
     Options,
     make_options,
     options_from_environment,
@@ -31,8 +32,8 @@ OPTIONS = st.builds(
     write_policy=st.sampled_from(["write_through", "write_through_selective", "write_back"]),
     check_level=st.sampled_from([0, 1, 2]),
     checkpoint_dtype=st.sampled_from(["auto", "int8", "fp8"]),
-    decision_log=st.none() | st.text(),
-    trace=st.none() | st.text(),
+    decision_log=st.none() | st.text(min_size=1),
+    trace=st.none() | st.text(min_size=1),
     trace_mb=st.floats(1e-6, 1e9),
     trace_salt=st.none() | st.text(),
     **{name: st.booleans() for name in FLAGS},
@@ -79,6 +80,15 @@ def test_absence_means_not_wanted(environ: dict[str, str]) -> None:
         ('{"decision_log": 7}', "--cachepawl-decision-log 7: "),
         ('{"trace_mb": 0}', "--cachepawl-trace-mb 0: "),
         ('{"devise_gb": 8}', "--cachepawl-devise-gb 8: "),
+        ('{"answer_interval": 0}', "--cachepawl-answer-interval 0: give 1 to 1048576 tokens, or "),
+        (
+            '{"answer_interval": 1000000000}',
+            "--cachepawl-answer-interval 1000000000: give 1 to 1048576 tokens, or `sglang` for ",
+        ),
+        ('{"answer_interval": "x"}', "--cachepawl-answer-interval 'x': "),
+        ('{"policy_history": ""}', "--cachepawl-policy-history '': an empty path names no file"),
+        ('{"trace": ""}', "--cachepawl-trace '': an empty path names no file; give one, or drop"),
+        ('{"decision_log": ""}', "--cachepawl-decision-log '': an empty path names no file"),
         ("[1, 2]", "CACHEPAWL_CONFIG [1, 2]: "),
         ('{"device_gb": ', "CACHEPAWL_CONFIG '{\"device_gb\": ': "),
     ],
@@ -160,3 +170,8 @@ def test_one_default_policy_for_servers_and_replays() -> None:
     fields = {field.name: field.default for field in dataclasses.fields(Scenario)}
     assert Options().policy == options["policy"] == fields["policy"] == DEFAULT
     assert DEFAULT in POLICIES
+
+
+def test_the_longest_interval_is_allowed() -> None:
+    assert make_options(answer_interval=MOST_INTERVAL).answer_interval == MOST_INTERVAL
+    assert make_options(answer_interval=None).answer_interval is None

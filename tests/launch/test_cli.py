@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from cachepawl.errors import ConfigError
 from cachepawl.policy.joint.history import OldSpell, save
 from cachepawl_launch.cli import main
+from cachepawl_launch.flags import options_of, split_flags
 
 
 def refusal(path: Path, capsys: pytest.CaptureFixture[str]) -> str:
@@ -55,3 +57,17 @@ def test_a_good_one_is_passed_over(tmp_path: Path, capsys: pytest.CaptureFixture
     assert "there is no host tier" in refusal(path, capsys)
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--cachepawl-policy-history", ""], "--cachepawl-policy-history '': an empty path"),
+        (["--cachepawl-trace", ""], "--cachepawl-trace '': an empty path"),
+        (["--cachepawl-answer-interval", "1000000000"], "give 1 to 1048576 tokens"),
+        (["--cachepawl-policy", "mru"], "no such policy; give one of lru, joint"),
+    ],
+)
+def test_flags_out_of_range_are_refused(words: list[str], says: str) -> None:
+    with pytest.raises(ConfigError, match=says):
+        options_of(split_flags(words)[0])
