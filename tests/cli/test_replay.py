@@ -84,10 +84,10 @@ def test_files_of_a_comparison(trace: str, tmp_path: Path) -> None:
         (
             [*MODEL, "--device-gb", "1", "--page", "48"],
             "--page 48: the trace's blocks of 512 tokens are not whole pages; give a page size "
-            "that divides 512",
+            "that divides 512, or whole blocks",
         ),
         ([*MODEL, "--device-gb", "1", "--page", "7"], "--page 7: the trace's blocks of 512"),
-        ([*MODEL, "--device-gb", "1", "--page", "1024", "--chunk", "8192"], "divides 512"),
+        ([*MODEL, "--device-gb", "1", "--page", "768", "--chunk", "7680"], "divides 512"),
         ([*MODEL, "--device-gb", "1", "--page", "48", "--grid", "48"], "divides 512"),
         ([*MODEL, "--device-gb", "1", "--trace-format", "csv"], "csv"),
         (["--model", "LFM2-1.2B", "--device-gb", "1"], "--page 16"),

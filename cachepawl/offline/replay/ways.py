@@ -117,15 +117,15 @@ def grid_of(spec: ModelSpec, page: int, block: int) -> int:
 
 
 def check_blocks(page: int, block: int) -> None:
-    """InputError unless a trace's blocks are whole pages; blocks of one token are exact.
+    """InputError unless a trace's blocks are whole pages, or pages are whole blocks.
 
-    All tokens of a block are alike, so pages across its end would be cached, evicted and hit as
-    no server would have them.
+    All tokens of a block are alike, so a page across the end of one would be cached, evicted and
+    hit as no server would have it.
     """
-    if block > 1 and block % page:
+    if block % page and page % block:
         raise InputError(
             f"--page {page}: the trace's blocks of {block} tokens are not whole pages; give a "
-            f"page size that divides {block}"
+            f"page size that divides {block}, or whole blocks"
         )
 
 
