@@ -21,6 +21,7 @@ import sys
 from importlib import import_module
 from typing import Any
 
+import setproctitle
 import spares
 from become import become
 
@@ -29,6 +30,9 @@ from cachepawl import collector
 
 def main() -> None:
     collector.rest()
+    # Looks for the place of a title, which cannot be found once the environment has changed; SGLang
+    # finds its schedulers by their titles.
+    setproctitle.getproctitle()
     for module in sys.argv[1:]:
         import_module(module)
     collector.resume()  # so that a child's collections look only at what is its own

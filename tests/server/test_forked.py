@@ -18,14 +18,17 @@ MODULE = "colorsys"
 """Imported in the forked process, and by nothing else."""
 CHILD = """
 import json, os, sys
+import psutil, setproctitle
 import colorsys_known
 
 def tell(pipe, word):
     print("child", flush=True)
+    setproctitle.setproctitle("titled " + word)
     pipe.send({
         "imported": colorsys_known.at_start, "parent": os.getppid(), "folder": os.getcwd(),
         "word": word, "later": os.environ["LATER"], "argv": sys.argv[1:],
         "main": sys.modules["__mp_main__"].__spec__.name,
+        "title": " ".join(psutil.Process().cmdline()).strip(),
     })
 """
 KNOWN = f"import sys\nat_start = {MODULE!r} in sys.modules\n"
@@ -92,6 +95,7 @@ def test_what_it_spawns_is_as_if_spawned(forked: Forked, tmp_path: Path) -> None
             "later": "set by the program",
             "argv": ["a", "b"],
             "main": "parent",
+            "title": f"titled {word}",
             "code": 0,
         }
 

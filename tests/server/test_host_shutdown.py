@@ -31,11 +31,11 @@ SECONDS = 60
 """SGLang looks for the signal every 5 s, lets requests end, and gives its scheduler 15 s."""
 NEVER = 10**9
 """Polls: the outcome of the load does not come while the server runs."""
-SLOW = ["--cachepawl-host-slow", "1", "--cachepawl-host-faults", f"load:0:late:{NEVER}"]
+SLOW = ["--cachepawl-host-slow", "2", "--cachepawl-host-faults", f"load:0:late:{NEVER}"]
 LEFT = 14
 """Prompts after which the first has left the device."""
 QUEUE = 8
-"""Writes behind each other, a second each, that are under way when it is asked to end."""
+"""Writes behind each other, two seconds each, that are under way when it is asked to end."""
 DIED = re.compile(r"exit ?code[=: ]*-9|SIGKILL|died unexpectedly", re.IGNORECASE)
 """SGLang's words for a process that was killed."""
 CLOSED = re.compile(
