@@ -73,9 +73,9 @@ def load(client: Client) -> dict[str, tuple[int, int]]:
 
 def serve(client: Client) -> tuple[dict[str, tuple[int, int]], list[dict[str, Any]]]:
     """The load, and more prompts than fit, twice: what was answered, and said of the latest."""
-    answers = load(client)
-    for i in range(12):
-        answers[f"s{i}"] = ask(client, tokens(300 + i % 6, 400), f"s{i}", 4)
+    answers, count = load(client), 16
+    for i in range(2 * count):
+        answers[f"s{i}"] = ask(client, tokens(300 + i % count, 400), f"s{i}", 4)
     client.wait_idle()
     return answers, client.pawl()["requests"]
 
