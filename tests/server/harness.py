@@ -7,7 +7,6 @@ import json
 import math
 import os
 import random
-import socket
 import subprocess
 import sys
 import time
@@ -23,6 +22,7 @@ import imported
 import psutil
 import requests
 from forked import Program
+from ports import free_port
 from prometheus_client.parser import text_string_to_metric_families
 
 from cachepawl_launch.cpu.flags import Limits, serve_args, serve_env
@@ -261,16 +261,6 @@ def seen(process: psutil.Process) -> str | None:
         if process.status() != psutil.STATUS_ZOMBIE:
             return " ".join([process.name(), *process.cmdline()])
     return None
-
-
-def free_port() -> int:
-    """A port nobody listens on, below those the system gives to outgoing connections."""
-    draw = random.SystemRandom()
-    while True:
-        port = draw.randrange(20000, 32000)
-        with socket.socket() as s, contextlib.suppress(OSError):
-            s.bind(("127.0.0.1", port))
-            return port
 
 
 def model_folder() -> Path:

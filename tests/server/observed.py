@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cells import ARENA_GB, LIMITS, Cell
-from harness import Server, free_port, running
+from harness import Server, running
+from ports import free_port
 
 CELL = Cell("nemotron_h", 16)
 WATCH = Path(__file__).parent / "watch"

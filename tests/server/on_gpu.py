@@ -47,7 +47,8 @@ if __name__ == "__main__" and (absent := missing(NEEDED)):
 import torch
 from cells import CHUNK, Cell
 from conversation import converse
-from harness import Answer, Client, Server, free_port, launched, model_folder, tokens
+from harness import Answer, Client, Server, launched, model_folder, tokens
+from ports import free_port
 
 from benchmarks.gpu.budget import SECONDS, Budget, OutOfTime
 from benchmarks.gpu.report import write_json

@@ -13,7 +13,8 @@ from pathlib import Path
 import psutil
 import pytest
 from forked import Forked
-from harness import command, free_port, model_folder
+from harness import command, model_folder
+from ports import free_port
 
 from cachepawl_launch.cpu.flags import Limits, serve_env
 from cachepawl_launch.cpu.tiny import make_tiny

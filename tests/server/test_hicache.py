@@ -11,7 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from harness import TOLERANCE, VOCABULARY, Client, Server, command, free_port, launched, tokens
+from harness import TOLERANCE, VOCABULARY, Client, Server, command, launched, tokens
+from ports import free_port
 
 from benchmarks.host.contestants import STOCK, Model
 from benchmarks.host.served import compare

@@ -18,12 +18,12 @@ from harness import (
     Client,
     Server,
     command,
-    free_port,
     launched,
     running,
     seen,
     tokens,
 )
+from ports import free_port
 from test_host_tier import HOST, LENGTH, QUICK, one_by_one, round_of
 from test_pressure import worst
 

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 from cells import LIMITS
-from harness import TOLERANCE, Server, command, free_port, start
+from harness import TOLERANCE, Server, command, start
+from ports import free_port
 from test_pressure import mixed_jobs, worst
 
 from cachepawl.policy.joint.history import OldSpell, load
