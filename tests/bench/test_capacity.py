@@ -11,10 +11,11 @@ import pytest
 
 from benchmarks.capacity.arena import Evacuating, Frames
 from benchmarks.capacity.counted import fluid, static
+from benchmarks.capacity.ends import End
 from benchmarks.capacity.play import play
 from benchmarks.capacity.policy import Layout
 from benchmarks.capacity.run import main, missed
-from benchmarks.capacity.two_ends import End, TwoEnds
+from benchmarks.capacity.two_ends import TwoEnds
 from benchmarks.capacity.workload import STATES, Arrival
 from cachepawl.pool.geometry import Geometry, KvShape, StateShape
 
