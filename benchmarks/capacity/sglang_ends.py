@@ -43,10 +43,7 @@ def unified_pool(page: int, budget: int) -> Any:
 
 
 class SglangEnds(Ends):
-    """SGLang's pool; `kv` and `states` only name its ends.  Valid inside `sglang_context`.
-
-    `budget` is what it can hand out: without the padding sink and what the alignment takes.
-    """
+    """SGLang's pool; `kv` and `states` only name its ends.  Valid inside `sglang_context`."""
 
     packs_early = False
     """Pack before every step, as an idle server does, and not only under pressure."""
@@ -55,8 +52,8 @@ class SglangEnds(Ends):
         self.pool = unified_pool(geometry.page_tokens, budget)
         kv, states = self.pool.full_attn_allocator, self.pool.mamba_allocator
         top, low = kv.num_pages, states.min_page_index
-        usable = top * kv.entry_bytes_per_page - low * states.entry_bytes_per_page
-        super().__init__(geometry, usable)
+        super().__init__(geometry, budget)
+        self.budget = top * kv.entry_bytes_per_page - low * states.entry_bytes_per_page
         self.allocators = {self.kv: kv, self.states: states}
         self._decodes = False
 

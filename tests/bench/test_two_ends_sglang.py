@@ -26,7 +26,8 @@ class Beside(Ends):
 
     def __init__(self, geometry: Geometry, budget: int) -> None:
         self.theirs = SglangEnds(geometry, budget)
-        super().__init__(geometry, self.theirs.budget)
+        super().__init__(geometry, budget)
+        assert self.budget == self.theirs.budget
         self.name_of = {self.kv: self.theirs.kv, self.states: self.theirs.states}
         self.virtual: dict[End, dict[int, int]] = {self.kv: {}, self.states: {}}
         self.mixed = 0
@@ -133,12 +134,11 @@ class Idle(SglangEnds):
     packs_early = True
 
 
-def test_what_is_left_out_is_in_sglangs_favour(page: int) -> None:
+def test_packing_at_idle_moments_moves_more(page: int) -> None:
     in_step, ends = played(page, Beside, keep=True)
     idle, theirs = played(page, Idle, keep=True)
     assert idle == in_step
     assert theirs.bytes_moved > ends.bytes_moved
-    assert ends.budget < BUDGET  # the sink and the alignment, which the benchmark's model has
 
 
 class Forward:
