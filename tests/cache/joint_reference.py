@@ -6,13 +6,14 @@ counted anew, the index tries every moment to give up, and the tree is walked fo
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 
 from cachepawl.policy.base import Victim
 from cachepawl.policy.joint.ages import LAST, LEVELS, WIDTHS, level_of
 from cachepawl.policy.joint.classes import ANSWER, BRANCH, DEPTHS, END, GAPS
 from cachepawl.policy.joint.survival import COARSER_WEIGHT, MOST, PRIOR, PRIOR_WEIGHT
-from cachepawl.policy.joint.units import WITH_COPY
+from cachepawl.policy.joint.units import SELDOM, WITH_COPY
 from cachepawl.tree import Node, RadixTree
 from cachepawl.types import Key
 
@@ -93,6 +94,15 @@ class Reference:
             self.use_answer(used, found.kv_len)
         deepest = on_way[-1].end if on_way else 0
         if deepest < known < total:
+            below = min(
+                (
+                    p
+                    for (s, m), p in self.places.items()
+                    if s == space and _shared(marks, m) == known
+                ),
+                key=lambda place: place.end,
+            )
+            self.spells.append(Stretch(self.class_of(below), below.last, self.now))
             branch = Place(BRANCH, 0, None, known * self.stride, known)
             self.places[space, marks[: 8 * known]] = branch
             self.use(branch)
@@ -100,7 +110,7 @@ class Reference:
         if total and last is None:
             self.places[space, marks] = last = Place(END, turn, gap, total * self.stride, total)
             self.start(last)
-        elif last is not None and last is not used and total * self.stride - 1 <= limit:
+        elif total and last is not None and last is not used and total * self.stride - 1 <= limit:
             self.use(last)
         self.rows[row] = space, marks, len(key.tokens) // 8
 
@@ -215,7 +225,7 @@ class Reference:
     def chances(self, key: tuple[int, ...]) -> list[float]:
         """Of a class, from all spells of it, down from the coarsest."""
         before, weight = [PRIOR] * LEVELS, PRIOR_WEIGHT
-        for cut in (0, 2, 3, len(key)):
+        for cut in (0, 2, 3, len(key)) if key else (0,):
             mine = [s for s in self.spells if s.key[:cut] == key[:cut]]
             if cut == 2:
                 before = [min((key[0] + 1) * chance, MOST) for chance in before]
@@ -233,10 +243,18 @@ class Reference:
             before, weight = out, COARSER_WEIGHT
         return before
 
+    def learned(self) -> Counter[tuple[tuple[int, ...], int, bool]]:
+        """How many spells of prompts there are of each class and level, over and not."""
+        mine = (s for s in self.spells if s.key[1] != ANSWER)
+        ages = ((s, (self.now if s.stop is None else s.stop) - s.start) for s in mine)
+        return Counter((s.key, level_of(age), s.stop is not None) for s, age in ages)
+
     def worth(self, place: Place) -> float:
         assert place.spell is not None
-        chances = self.chances(place.spell.key)
-        level = level_of(self.now - place.spell.start)
+        return self.index(place.spell.key, level_of(self.now - place.spell.start))
+
+    def index(self, key: tuple[int, ...], level: int) -> float:
+        chances = self.chances(key)
         best, alive, use, time = 0.0, 1.0, 0.0, 0.0
         for stop in range(level, LAST + 1):
             use += alive * chances[stop]
@@ -261,7 +279,8 @@ class Reference:
                 assert up.parent is not None
                 freed += (up.end - up.parent.end) * self.token_bytes
                 up = up.parent
-        uses = sum(map(self.worth, self.claims.get(node, [])))
+        held = self.claims.get(node)
+        uses = sum(map(self.worth, held)) if held else self.index((), SELDOM)
         if node in self.copies:
             uses *= WITH_COPY
         return uses * (node.end - top.end) / freed if freed else 0.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 
 import pytest
@@ -13,6 +14,8 @@ from cachepawl.offload.writing import WRITE_POLICIES
 from cachepawl.policy import POLICIES
 from cachepawl.policy.base import Facts, Kind, Victim
 from cachepawl.policy.joint import Joint
+from cachepawl.policy.joint.ages import level_of
+from cachepawl.policy.joint.classes import ANSWER
 from cachepawl.policy.joint.requests import Requests
 from cachepawl.tree import Node, RadixTree
 from cachepawl.types import Key
@@ -66,8 +69,15 @@ class Watched(Joint):
             self.reference.forget()
         super().emptied(tree)
 
+    def learned_of_prompts(self) -> Counter[tuple[tuple[int, ...], int, bool]]:
+        """Answers are another matter: which sites a unit drops hangs on how fresh tables are."""
+        spells = self.requests.spells.remembered(self.requests.now)
+        told = ((spell.table.key, level_of(spell.age), spell.ended) for spell in spells)
+        return Counter(one for one in told if one[0][1] != ANSWER)
+
     def victim(self, tree: RadixTree, kind: Kind | None = None) -> Victim | None:
         self.look_at_all(tree)
+        assert self.learned_of_prompts() == self.reference.learned()
         named = super().victim(tree, kind)
         assert self.reference.allows(tree, kind, named), (kind, named, tree.render())
         return named
@@ -179,3 +189,10 @@ def test_mutants_are_caught(watched: Callable[..., type], must_fail: Callable[..
             super().leaving(tree, victim)
 
     must_fail(watched(Forgetful))
+
+
+def test_who_learns_nothing_from_partings_is_caught(
+    watched: Callable[..., type], must_fail: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Requests, "_part_from", lambda self, site: None)
+    must_fail(watched(Watched))

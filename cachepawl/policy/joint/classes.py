@@ -45,7 +45,9 @@ class Classes:
     def __init__(self) -> None:
         self._due: deque[Table] = deque()
         """To be worked out again, whoever has waited longest first."""
-        self.tables: dict[tuple[int, ...], Table] = {(): Table((), None, self._due)}
+        self.coarsest = Table((), None, self._due)
+        """Of everything."""
+        self.tables: dict[tuple[int, ...], Table] = {(): self.coarsest}
         """Coarser ones before those that lean on them."""
 
     def work(self) -> None:
@@ -89,7 +91,7 @@ class Classes:
         """
         table = self.tables.get(key)
         if table is None:
-            table = self.tables[()]
+            table = self.coarsest
             for cut in (2, 3, len(key)):
                 parent, part = table, key[:cut]
                 table = self.tables.get(part)

@@ -5,7 +5,8 @@ such sites were used again (see `requests`).  A unit's score is
 
     sum over its sites of uses a second  x  tokens saved a use / bytes freed
 
-and the unit with the lowest score goes.  Its sites go on to the next shallower unit.
+(a unit without a site counts as used as seldom as what was left for an hour), and the unit with
+the lowest score goes.  Its sites go on to the next shallower unit.
 """
 
 from __future__ import annotations
@@ -273,14 +274,18 @@ class Joint(EvictionPolicy):
         self._dequeue(unit)
         unit.leaf = leaf
         if leaf or (node.state is not None and not node.state_lock):
-            unit.rank = rank_of(unit.score)
+            unit.rank = rank_of(self.worth(unit))
             (self.leaves if leaf else self.inner).add(unit, unit.rank)
+
+    def worth(self, unit: Unit) -> float:
+        """Its score, by what is known now."""
+        return unit.score(self.requests.classes.coarsest)
 
     def score(self, unit: Unit) -> None:
         """Its sites changed: move it in its queue."""
         if unit.rank < 0:
             return
-        rank = rank_of(unit.score)
+        rank = rank_of(self.worth(unit))
         if rank != unit.rank:
             queue = self.leaves if unit.leaf else self.inner
             queue.remove(unit, unit.rank)

@@ -17,15 +17,17 @@ GIB = 1 << 30
 
 def why(policy: Joint, unit: Unit) -> str:
     """Its score in tokens a GiB and second, the next rival's, and the sites that it carries."""
-    score = unit.score * GIB
+    score = policy.worth(unit) * GIB
     rivals = [
-        rival.score * GIB
+        policy.worth(rival) * GIB
         for queue in (policy.leaves, policy.inner)
         for rival in islice(queue, 2)
         if rival is not unit
     ]
     against = f", the next {min(rivals):.3g}" if rivals else ""
-    sites = "; ".join(_told(policy, site) for site in unit.sites) or "no use is expected"
+    sites = (
+        "; ".join(_told(policy, site) for site in unit.sites) or "no prompt ended or parted here"
+    )
     return f"score {score:.3g}{against}: {sites}"
 
 

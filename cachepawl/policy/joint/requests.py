@@ -177,6 +177,8 @@ class Requests:
             self.sites.touch(used)
             self._use_answer(used, known)
         if max(used.end, walk.site.end) < walk.end < total:
+            if walk.below is not None:
+                self._part_from(walk.below)
             traits = Traits(BRANCH, 0, None, walk.end * self.stride)
             branch = self.sites.make(walk, marks, walk.end, traits)
             branch.uses = 1
@@ -192,6 +194,15 @@ class Requests:
         if end.parent is not None:
             self.sites.touch(end)
         return end
+
+    def _part_from(self, site: Site) -> None:
+        """A prompt went on the way to a site, and left it: what was there could serve it.
+
+        So sites of that class are used at such an age.  This one's own spell goes on, for where
+        the prompt left is a site of its own from now on.
+        """
+        assert site.table is not None
+        self.spells.add_use(site.table, self.now - site.last, self.now)
 
     def _use(self, site: Site) -> None:
         """Its carriers are worth more than before, which is noticed when they come up."""

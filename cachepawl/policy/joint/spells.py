@@ -66,15 +66,12 @@ class Spells(Generic[Owner]):
 
     def add_old(self, table: Table, age: int, ended: bool) -> None:
         """A spell of an earlier run, before any of this one: it has no owner and is over."""
-        at = self._add(table, 0) % self.most
-        level = level_of(age)
-        table.there[0] -= 1
-        table.there[level] += 1
-        table.ended[level] += ended
-        self._levels[at] = level
-        self._ages[at] = age
-        self._states[at] = ENDED if ended else CENSORED
+        self._add_over(table, 0, age, ended)
         self._first_own = self.count
+
+    def add_use(self, table: Table, age: int, now: int) -> None:
+        """A use at an age that ends nobody's spell: learned as a spell of its own.  O(1)."""
+        self._add_over(table, now, age, True)
 
     def end(self, number: int, now: int) -> None:
         """The spell ends with a use.  Nothing for one that is forgotten or over."""
@@ -157,6 +154,17 @@ class Spells(Generic[Owner]):
             if table is not None:
                 age = now - self._starts[at] if state == OPEN else self._ages[at]
                 yield Spell(table, self._levels[at], state == ENDED, age)
+
+    def _add_over(self, table: Table, start: int, age: int, ended: bool) -> None:
+        """One that is over; `start`, which is as late as any, is only its place in the order."""
+        at = self._add(table, start) % self.most
+        level = level_of(age)
+        table.there[0] -= 1
+        table.there[level] += 1
+        table.ended[level] += ended
+        self._levels[at] = level
+        self._ages[at] = age
+        self._states[at] = ENDED if ended else CENSORED
 
     def _add(self, table: Table, start: int) -> int:
         if self.count - self.first == self.most:

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from cachepawl.policy.joint.ring import Link
 from cachepawl.policy.joint.sites import Site
+from cachepawl.policy.joint.survival import Table
 from cachepawl.tree import Node, RadixTree
 
 
@@ -28,6 +29,8 @@ class Bytes(NamedTuple):
 
 WITH_COPY = 1 / 16
 """What is lost with a unit of which the host has a copy, as a share: a load, not a prefill."""
+SELDOM = 6
+"""What carries no site is taken to be used as seldom as anything left for so many levels of age."""
 PARTS = 64
 """Tables that the units of a tree are spread over."""
 
@@ -51,10 +54,12 @@ class Unit(Link):
         self.leaf = False
         """Which queue."""
 
-    @property
-    def score(self) -> float:
-        """What is lost with it, by what is known now: tokens for each byte and second."""
-        uses = 0.0
+    def score(self, coarsest: Table) -> float:
+        """What is lost with it, by what is known now: tokens for each byte and second.
+
+        `coarsest` is the class of everything, for what carries no site.
+        """
+        uses = 0.0 if self.sites else coarsest.index[SELDOM]
         for site in self.sites:
             table = site.table
             assert table is not None

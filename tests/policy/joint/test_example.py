@@ -179,7 +179,7 @@ def test_the_two_leaves(x_age: int, y_age: int, goes: str, monkeypatch: pytest.M
     policy.began(tree, 3, Key(array("q", [3] * 64).tobytes()), 200_000, None)
     units = [policy.units.of(nodes[1]), policy.units.of(nodes[2])]
     scores = scores_said(0, x_age), scores_said(1, y_age)
-    assert tuple(unit.score for unit in units) == pytest.approx(scores, abs=0.0005)
+    assert tuple(policy.worth(unit) for unit in units) == pytest.approx(scores, abs=0.0005)
     said = rf"^- X is {x_age} s old and Y {y_age} s: {goes.upper()} goes"
     (told,) = re.findall(said + r"(?: \((\S+) against (\S+)\))?", TEXT, re.MULTILINE)
     assert told in (("", ""), tuple(f"{score:g}" for score in scores))

@@ -77,7 +77,8 @@ def test_the_queue_against_a_list(steps: list[tuple[int, int]]) -> None:
 
 
 STEPS = st.lists(
-    st.tuples(st.sampled_from(["begin", "end", "void", "wait"]), st.integers(0, 30)), max_size=80
+    st.tuples(st.sampled_from(["begin", "end", "use", "void", "wait"]), st.integers(0, 30)),
+    max_size=80,
 )
 
 
@@ -100,6 +101,12 @@ def test_tables_are_what_the_remembered_spells_say(steps: list[tuple[str, int]])
         elif verb == "end" and count:
             spells.end(number % count, now)
             ended.add(number % count)
+        elif verb == "use":  # of nobody's spell, which takes a number all the same
+            spells.add_use(classes.table(Traits(END, 1, None, 100), 0), 1000 * number, now)
+            starts.append(now)
+            told[count] = []
+            ended.add(count)
+            count += 1
         elif verb == "void" and count:
             spells.void(number % count)
             ended.add(number % count)
