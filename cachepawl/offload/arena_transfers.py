@@ -114,8 +114,7 @@ class ArenaTransfers:
         captured: it would contain the copy.  One of `FAILURES` when a write-back cannot be
         submitted.  What fails later is told by the outcome.
         """
-        if self._device.raw.is_cuda and torch.cuda.is_current_stream_capturing():
-            raise TransferError("a CUDA graph is being captured; transfer before or after")
+        self._refuse_in_capture()
         if order.direction is Direction.LOAD_BACK:
             check_copy(order.copy, self._there, self._here)
             self._asked.append(order)
@@ -158,6 +157,11 @@ class ArenaTransfers:
         """Submit the loads asked for since the last call; before the forward that reads them.
 
         Never raises what a device may: loads that cannot be submitted end with that error.
+
+        So do they while a CUDA graph is being captured: its stream would take the copy into the
+        graph.  They are not put off, for a forward that rides on them would then wait for nothing.
+        A server never asks for it: graphs are captured at start, when weights change and inside a
+        forward, each a call that blocks the thread which begins loads, between forwards.
         """
         if not self._asked:
             return
@@ -168,7 +172,12 @@ class ArenaTransfers:
             tickets = [order.ticket for order in asked]
             self._under_way[Direction.LOAD_BACK].append(_Submitted(tickets, Failed(error)))
 
+    def _refuse_in_capture(self) -> None:
+        if self._device.raw.is_cuda and torch.cuda.is_current_stream_capturing():
+            raise TransferError("a CUDA graph is being captured; transfer before or after")
+
     def _begin(self, asked: list[Order]) -> None:
+        self._refuse_in_capture()
         states, pieces = self._parts(order.copy for order in asked)
         copier, device, host = self._copiers.load, self._device, self._host
         groups = self._groups(pieces)

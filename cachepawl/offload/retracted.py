@@ -47,6 +47,11 @@ class Retracted:
         kept = self._kept.get(request)
         return kept is not None and kept.receipt is not None
 
+    def parked(self, request: str) -> int | None:
+        """The length at which a retracted request was published; None for any other."""
+        kept = self._kept.get(request)
+        return None if kept is None else kept.depth
+
     def add(self, request: str, node: Node) -> None:
         """A request was published up to a node and is running no more."""
         self.drop(request)

@@ -194,9 +194,11 @@ class HostTier:
             self.writes.want_first(node)
 
     def back_up(self, request: str, node: Node) -> bool:
-        """As `retract`, and begin now, whatever the quota; whether it is under way.
+        """As `retract`, and begin now, whatever the quota; whether that was done.
 
-        For who needs the request's room at once: wait for the copy, then `end_writes`.
+        For who needs the request's room at once: wait for the copy, then `end_writes`.  What
+        shares KV with a write-back under way does not begin: end those first (`end_writes`), or
+        it is the first that a later `poll` begins.
         """
         self.retract(request, node)
         return self.failure is None and self.writes.start_now(node)

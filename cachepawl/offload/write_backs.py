@@ -170,15 +170,16 @@ class WriteBacks:
     def start_now(self, node: Node) -> bool:
         """Start without regard to the quota and to what running requests may need.
 
-        False if there is nothing to write, or no room on the host.
+        False if there is nothing to write, no room on the host, or some of it is under way with
+        another's: no byte is written twice, so those are ended first.
         """
         return self.start(node, patient=False) is Answer.STARTED
 
     def start(self, node: Node, victim: Victim | None = None, *, patient: bool = True) -> Answer:
         """Write a node's end, if there is something to write and room for it.
 
-        A victim is evicted when its copy is there, unless it was used meanwhile.  LATER and
-        UNDER_WAY are answered to the patient alone.
+        A victim is evicted when its copy is there, unless it was used meanwhile.  LATER is
+        answered to the patient alone.
         """
         tree = self.device.tree
         if node.owner is not tree.root or (tree.has_states and node.state is None):
@@ -191,7 +192,7 @@ class WriteBacks:
             self.copies.note(node, there.node)
             return Answer.NOTHING
         missing = list(missing_nodes(node, there.kv_len))
-        if patient and any(one in self.under_way for one in missing):
+        if any(one in self.under_way for one in missing):
             return Answer.UNDER_WAY
         nbytes = self._bytes(node, there)
         if patient and not self._within_quota(nbytes):

@@ -9,7 +9,6 @@ from cachepawl.offload.load_backs import Load, LoadBacks
 from cachepawl.offload.tier import HostTier
 from cachepawl.offload.transfers import Direction
 from cachepawl.offload.under_way import UnderWay
-from cachepawl.offload.write_backs import Answer
 
 
 class AcksEarly(HostTier):
@@ -156,18 +155,27 @@ class ForgetsWhatIsUnderWay(HostTier):
 
 
 class SeesNothing(UnderWay):
-    """Nothing is ever under way."""
+    """Nothing is under way while it is blind."""
+
+    blind = True
 
     def __contains__(self, node: Any) -> bool:
-        return False
+        return not self.blind and super().__contains__(node)
 
 
-class WaitsForTheOther(HostTier):
-    """Who has to make room at once waits until another's copy is there."""
+class BacksUpTwice(HostTier):
+    """Who has to make room at once is written beside a copy of the same."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._seen = self.writes.under_way = SeesNothing(self.device.tree)
+        self._seen.blind = False
 
     def back_up(self, request: str, node: Any) -> bool:
-        self.retract(request, node)
-        return self.writes.start(node) is Answer.STARTED
+        self._seen.blind = True
+        begun = super().back_up(request, node)
+        self._seen.blind = False
+        return begun
 
 
 class KeepsBothStates(HostTier):

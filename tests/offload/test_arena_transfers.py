@@ -341,10 +341,16 @@ def test_nothing_is_copied_while_a_graph_is_captured(monkeypatch: pytest.MonkeyP
         with pytest.raises(TransferError, match="a CUDA graph is being captured"):
             made.transfers.start(order)
     capturing[0] = False
-    made.transfers.start(Order(2, LOAD, copy_of([3], [4])))
+    made.transfers.start(Order(2, LOAD, copy_of([3], [2])))
+    capturing[0] = True
+    made.transfers.begin_loads()  # asked for before, and begun in it
+    capturing[0] = False
+    why = "TransferError: a CUDA graph is being captured; transfer before or after"
+    assert made.transfers.finished() == [Outcome(2, why)]
+    made.transfers.start(Order(3, LOAD, copy_of([3], [4])))
     monkeypatch.setattr(made.transfers, "_device", on_cpu)
     made.transfers.wait()
-    assert made.transfers.finished() == [Outcome(2, None)]
+    assert made.transfers.finished() == [Outcome(3, None)]
     assert torch.equal(made.host.raw, before[1])
     before[0].view(6, -1)[4] = made.host.pages[3]
     assert torch.equal(made.device.raw, before[0])

@@ -7,7 +7,7 @@ from random import Random
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from rig import PAGE, Rig
+from rig import PAGE, Rig, key_of
 
 from cachepawl.offload.tickets import WRITE
 from cachepawl.offload.writing import WRITE_POLICIES
@@ -86,6 +86,29 @@ def test_a_state_alone_that_is_used_again() -> None:
     assert written(rig) == (before[0], before[1] + 1)
 
 
+@pytest.mark.parametrize("text", [C, C + "xxxx", A, "aaaaxxxx"])
+def test_backed_up_at_once_while_it_is_copied(text: str) -> None:
+    """Who stops to make room is not written beside a copy of the same; it comes right behind."""
+    rig = Rig(frames=20)
+    rig.run(C)
+    rig.tier.poll()
+    node = rig.run(text).node
+    assert not rig.tier.back_up("r", node)
+    assert not rig.tier.writes.start_now(node)
+    rig.check()
+    assert written(rig) == (4, 1)
+    rig.moving.end(0)
+    rig.tier.end_writes(rig.tier.ready())
+    assert rig.tier.back_up("r", node) == (text != C)
+    rig.moving.wait()
+    rig.tier.end_writes(rig.tier.ready())
+    rig.check()
+    assert rig.tier.retracted.is_safe("r")
+    assert rig.host.counters.duplicate_pages == 0
+    more = len(text) // PAGE - len(set(text[:16:4]) & set("abcd"))
+    assert written(rig) == (4 + more, 1 if text == C else 2)
+
+
 @settings(max_examples=40)
 @given(st.integers(0, 2**32), st.sampled_from(list(WRITE_POLICIES)), st.booleans())
 def test_of_many(seed: int, writing: str, states: bool) -> None:
@@ -101,6 +124,9 @@ def test_of_many(seed: int, writing: str, states: bool) -> None:
             rig.run(text)
         seen = len(rig.moving.log)
         rig.tier.poll()
+        node = rig.cache.tree.peek(key_of(text)).node
+        if node.parent is not None and dice.random() < 0.3:
+            rig.tier.back_up("r", node)
         rig.check()
         for order in rig.moving.log[seen:]:
             pages += [rig.here.kv[page, PAGE - 1] for page in order.copy.pages_from]

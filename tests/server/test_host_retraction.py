@@ -60,6 +60,18 @@ def crowd_goes_on(client: Client, cell: Cell = QUICK) -> None:
     assert worst([client.cold(*turn) for turn in turns], warm) < TOLERANCE
 
 
+def parked_and_resumed(log: Path, stats: dict[str, int]) -> int:
+    """Requests that were retracted: each went on from exactly the tokens that were parked of it."""
+    lines = [line.split() for line in Path(f"{log}.0").read_text().splitlines()]
+    parked = [int(words[1]) for words in lines if words[0] == "retract"]
+    resumed = [(int(words[1]), int(words[2])) for words in lines if words[0] == "resume"]
+    print(resumed)
+    assert all(came == was for was, came in resumed)
+    assert sorted(parked) == sorted(came for _, came in resumed)
+    assert sum(came for _, came in resumed) == stats["host_retractions_resumed_tokens"]
+    return len(resumed)
+
+
 def long_crowd(client: Client) -> float:
     """The largest difference of log-probabilities to an undisturbed run."""
     warm = client.generate_many(LONG, len(LONG), sampling_params=HOPEFUL)
@@ -71,7 +83,8 @@ def long_crowd(client: Client) -> float:
 @pytest.mark.parametrize("cell", [pytest.param(cell, id=str(cell)) for cell in CELLS])
 def test_a_retracted_request_goes_on_where_it_was(cell: Cell, tmp_path: Path) -> None:
     arena = ["--cachepawl-device-gb", ARENA_OF.get(str(cell), ARENA_GB)]
-    more = [*LOUD, *HOST, *EAGER, *arena]
+    log = tmp_path / "decisions"
+    more = [*LOUD, *HOST, *EAGER, *arena, "--cachepawl-decision-log", str(log)]
     with running(cell.family, cell.page, tmp_path, limits=LIMITS, more=more) as live:
         client = live.client
         crowd_goes_on(client, cell)
@@ -82,11 +95,13 @@ def test_a_retracted_request_goes_on_where_it_was(cell: Cell, tmp_path: Path) ->
         assert stats["host_retractions_kept"] == stats["host_retractions"]
         assert stats["host_retractions_short"] == stats["host_retracted"] == 0
         assert stats["host_retractions_resumed_tokens"] > 60 * stats["host_retractions_resumed"]
+        assert parked_and_resumed(log, stats) == stats["host_retractions"]
         assert long_crowd(client) < TOLERANCE
         after = client.wait_idle()
         print({name: n for name, n in after.items() if "retract" in name})
         assert after["host_retractions"] > stats["host_retractions"]
         assert after["host_retracted"] == after["host_holds"] == 0
+        assert parked_and_resumed(log, after) == after["host_retractions"]
         client.flush()
 
 

@@ -126,6 +126,9 @@ class Loader:
         self.note_brought(req.rid, int(req.prefix_len), tokens)
         if isinstance(req.last_node, Node):  # else it rides, and its prefix is used when it lands
             self._tier.used(req.last_node)
+        parked = self._tier.retracted.parked(req.rid)
+        if parked is not None:
+            self._cache.log("resume", parked, int(req.prefix_len))
         self._tier.goes_on(req.rid, int(req.prefix_len))
         self.settle(req.rid)
 

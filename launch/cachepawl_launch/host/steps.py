@@ -173,6 +173,9 @@ class HostSteps:
             self._end_writes()
         if self.tier.back_up(req.rid, req.last_node):
             self._end_writes()
+        parked = self.tier.retracted.parked(req.rid)
+        if parked is not None:
+            self._cache.log("retract", parked, self.tier.retracted.is_safe(req.rid))
 
     def _end_writes(self) -> None:
         with self.loader.waits.step():

@@ -6,7 +6,9 @@ from array import array
 from types import SimpleNamespace
 from typing import Any
 
-from host_rig import LENGTH, PAGE, Ordered, Rig
+from host_rig import LENGTH, PAGE, Ordered, Rig, request
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from cachepawl.offload.transfers import Outcome
 from cachepawl.types import Key
@@ -37,7 +39,8 @@ class Lane(Ordered):
 class Running(Rig):
     """A request whose prompt is published, and on its way to the host; the rest is its own."""
 
-    def __init__(self) -> None:
+    def __init__(self, depth: int = 2 * LENGTH) -> None:
+        """`depth`: of its newest snapshot, when it is retracted."""
         super().__init__(64)
         self.lane = self.moving = self.tier.tickets.transfers = Lane()
         self.req: Any = SimpleNamespace(
@@ -52,7 +55,12 @@ class Running(Rig):
         self.publish_to(LENGTH)
         self.tier.poll()
         assert len(self.lane.asked) == 1
-        cache: Any = SimpleNamespace(leave_resumable=lambda req: self.publish_to(2 * LENGTH))
+        self.told: list[tuple[object, ...]] = []
+        cache: Any = SimpleNamespace(
+            leave_resumable=lambda req: self.publish_to(depth),
+            awaited=lambda req: (self.key(depth + PAGE), depth + PAGE - 1),
+            log=lambda *words: self.told.append(words),
+        )
         parts: Any = SimpleNamespace(copies=self.lane)
         self.agreed = 0
         self.steps = HostSteps(self.tier, parts, cache, self.agree)
@@ -61,9 +69,12 @@ class Running(Rig):
         self.agreed += 1
         return ready
 
+    @staticmethod
+    def key(depth: int) -> Key:
+        return Key(array("q", range(100, 100 + depth)).tobytes())
+
     def publish_to(self, depth: int) -> None:
-        key = Key(array("q", range(100, 100 + depth)).tobytes())
-        done = self.cache.publish(ROW, key, depth, None)
+        done = self.cache.publish(ROW, self.key(depth), depth, None)
         self.req.last_node = done.node
         receipt, self.receipt = self.receipt, self.cache.lock(done.node)
         self.cache.unlock(receipt)
@@ -88,3 +99,32 @@ def test_a_copy_that_fails_then_ends_the_host_and_no_request() -> None:
     assert rig.tier.failure == "broken"
     assert not rig.tier.retracted.is_safe("r")
     assert not len(rig.tier.tickets)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(LENGTH // PAGE + 1, 2 * LENGTH // PAGE), st.integers(0, 2 * LENGTH // PAGE))
+def test_it_goes_on_from_exactly_what_was_parked(parked: int, left: int) -> None:
+    """Whatever the device still has of it: all, some, or nothing, and the rest is loaded."""
+    depth = parked * PAGE
+    rig = Running(depth)
+    rig.steps.retract(rig.req)
+    assert rig.told == [("retract", depth, True)]
+    rig.cache.unlock(rig.receipt)
+    rig.cache.release(ROW, depth, 2 * LENGTH)
+    rig.cache.close_row(ROW)
+    rig.cache.evict_tokens(max(0, depth - left * PAGE))
+    had = rig.cache.tree.peek(rig.key(depth)).usable_len
+    again = request("r")
+    loader = rig.steps.loader
+    loader.start([again], 0)
+    rig.lane.wait_writes()
+    rig.tier.poll()
+    found = rig.cache.match(rig.key(depth + PAGE), depth + PAGE - 1)
+    again.prefix_len, again.last_node = found.usable_len, found.node
+    assert loader.from_host(again) == depth - had
+    loader.admitted(again)
+    assert rig.told[1:] == [("resume", depth, depth)]
+    assert rig.tier.retracted.parked("r") is None
+    counters = rig.tier.counters
+    assert (counters.retractions_resumed_tokens, counters.retractions_short) == (depth, 0)
+    assert counters.load_tokens == depth - had
