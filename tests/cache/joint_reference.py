@@ -10,7 +10,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from cachepawl.policy.base import Victim
-from cachepawl.policy.joint.ages import LAST, LEVELS, WIDTHS, level_of
+from cachepawl.policy.joint.ages import EDGES, HALVED, LAST, LEVELS, WIDTHS, level_of
 from cachepawl.policy.joint.classes import ANSWER, BRANCH, DEPTHS, END, GAPS
 from cachepawl.policy.joint.survival import COARSER_WEIGHT, MOST, PRIOR, PRIOR_WEIGHT
 from cachepawl.policy.joint.units import SELDOM, WITH_COPY
@@ -251,7 +251,12 @@ class Reference:
 
     def worth(self, place: Place) -> float:
         assert place.spell is not None
-        return self.index(place.spell.key, level_of(self.now - place.spell.start))
+        key, age = place.spell.key, self.now - place.spell.start
+        level = level_of(age)
+        here = self.index(key, level)
+        if not HALVED <= level < LAST or age < 2 * EDGES[level]:
+            return here
+        return min(here, (here * self.index(key, level + 1)) ** 0.5)
 
     def index(self, key: tuple[int, ...], level: int) -> float:
         chances = self.chances(key)

@@ -330,4 +330,4 @@ def _survivor(tree: RadixTree, leaf: Node) -> Node:
 
 def _worth(site: Site) -> float:
     assert site.table is not None
-    return site.table.index[site.level]
+    return site.table.rates[site.step]

@@ -33,7 +33,7 @@ def why(policy: Joint, unit: Unit) -> str:
 
 def _uses(site: Site) -> float:
     assert site.table is not None
-    return site.table.index[site.level]
+    return site.table.rates[site.step]
 
 
 def _told(policy: Joint, site: Site) -> str:

@@ -157,8 +157,8 @@ class Requests:
 
     def _advance(self) -> None:
         """Who carries what has another age now is worth more or less than before."""
-        for site, level in self.spells.advance(self.now, MOST_ADVANCES):
-            site.level = level
+        for site, step in self.spells.advance(self.now, MOST_ADVANCES):
+            site.step = step
             for tier, unit in zip(self.tiers, site.carriers):  # noqa: B905  tiers may be fewer
                 if unit is not None:
                     tier.score(unit)
@@ -213,7 +213,7 @@ class Requests:
 
     def _start(self, site: Site, table: Table) -> None:
         site.last = now = self.now
-        site.level = 0
+        site.step = 0
         site.table = table
         site.spell = self.spells.begin(table, site, now)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
-from cachepawl.policy.joint.ages import LAST
+from cachepawl.policy.joint.ages import STEPS
 from cachepawl.policy.joint.classes import BRANCH, Traits
 from cachepawl.policy.joint.ring import Link, Ring
 from cachepawl.policy.joint.spells import NONE
@@ -42,8 +42,8 @@ class Site(Link):
     """One of them.  `parent` is the next one towards the root."""
 
     __slots__ = (
-        "answer", "carriers", "children", "edge", "end", "hook", "last", "level", "number",
-        "parent", "spell", "table", "traits", "uses",
+        "answer", "carriers", "children", "edge", "end", "hook", "last", "number", "parent",
+        "spell", "step", "table", "traits", "uses",
     )  # fmt: skip
 
     def __init__(self, parent: Site | None, edge: bytes, end: int, traits: Traits) -> None:
@@ -62,7 +62,7 @@ class Site(Link):
         self.last = 0
         """Time of the latest use, or of the making, in milliseconds."""
         self.spell = NONE
-        self.level = LAST
+        self.step = STEPS - 1
         """Of the spell's age, as it was told last."""
         self.table: Table | None = None
         self.carriers: list[Unit | None] = [None] * MOST_TIERS

@@ -1,8 +1,8 @@
 """The latest spells, in the order in which they began: what is learned from.
 
-Each spell is told of every level that its age enters, so whoever holds something for it can
-look at it again.  Spells begin in order of time, so they enter each level in that order too:
-one place in the log for each level is all there is to remember.
+Each spell is told of every step that its age enters, so whoever holds something for it can
+look at it again.  Spells begin in order of time, so they enter each step in that order too:
+one place in the log for each step is all there is to remember.
 """
 
 from __future__ import annotations
@@ -11,7 +11,13 @@ from array import array
 from collections.abc import Iterator
 from typing import Generic, NamedTuple, TypeVar
 
-from cachepawl.policy.joint.ages import EDGES, LEVELS, level_of
+from cachepawl.policy.joint.ages import (
+    LEVEL_OF_STEP,
+    STEP_EDGES,
+    STEPS,
+    level_of,
+    step_of,
+)
 from cachepawl.policy.joint.survival import Table
 
 Owner = TypeVar("Owner")
@@ -45,15 +51,15 @@ class Spells(Generic[Owner]):
         """Spells that ever began."""
         self._ages = array("q", bytes(8 * most))
         self._starts = array("q", bytes(8 * most))
-        self._levels = bytearray(most)
-        """The level that each has reached."""
+        self._steps = bytearray(most)
+        """The step that each has reached, or in which it ended."""
         self._states = bytearray(most)
         self._tables: list[Table | None] = [None] * most
         self._owners: list[Owner | None] = [None] * most
         self._first_own = 0
         """Number of the first spell of this run; those before it are over."""
-        self._entering = [0] * LEVELS
-        """For each level the number of the first spell that may still enter it."""
+        self._entering = [0] * STEPS
+        """For each step the number of the first spell that may still enter it."""
 
     def begin(self, table: Table, owner: Owner, now: int) -> int:
         """A spell of a class begins; returns its number.  O(1).
@@ -83,11 +89,11 @@ class Spells(Generic[Owner]):
             return
         self._ages[at] = age = now - self._starts[at]
         level = level_of(age)
-        table.there[self._levels[at]] -= 1
+        table.there[LEVEL_OF_STEP[self._steps[at]]] -= 1
         table.there[level] += 1
         table.ended[level] += 1
         table.note()
-        self._levels[at] = level
+        self._steps[at] = step_of(age)
         self._states[at] = ENDED
         self._owners[at] = None
 
@@ -106,35 +112,38 @@ class Spells(Generic[Owner]):
         self._tables[at] = self._owners[at] = None
 
     def advance(self, now: int, most: int) -> list[tuple[Owner, int]]:
-        """Owners of spells that entered a level since, and the level; looks at `most` at most.
+        """Owners of spells that entered a step since, and the step; looks at `most` at most.
 
-        The rest follows at the next calls, older levels last.  Cost: what it looks at.
+        The rest follows at the next calls, older steps last.  Cost: what it looks at.
         """
         out: list[tuple[Owner, int]] = []
         size, count, starts = self.most, self.count, self._starts
         oldest = max(self.first, self._first_own)
         if oldest == count:
             return out
-        states, levels = self._states, self._levels
+        states, steps = self._states, self._steps
         tables, owners = self._tables, self._owners
-        for level in range(1, LEVELS):
-            edge = now - EDGES[level]
+        for step in range(1, STEPS):
+            edge = now - STEP_EDGES[step]
             if starts[oldest % size] > edge:
-                break  # nothing is as old, and older levels are later still
-            number = max(self._entering[level], oldest)
+                break  # nothing is as old, and older steps are later still
+            level = LEVEL_OF_STEP[step]
+            number = max(self._entering[step], oldest)
             while number < count and most and starts[at := number % size] <= edge:
                 number += 1
                 most -= 1
                 if states[at] == OPEN:
                     table, owner = tables[at], owners[at]
                     assert table is not None
-                    table.there[levels[at]] -= 1
-                    table.there[level] += 1
-                    table.note()
-                    levels[at] = level
+                    before = LEVEL_OF_STEP[steps[at]]
+                    if level != before:
+                        table.there[before] -= 1
+                        table.there[level] += 1
+                        table.note()
+                    steps[at] = step
                     if owner is not None:
-                        out.append((owner, level))
-            self._entering[level] = number
+                        out.append((owner, step))
+            self._entering[step] = number
         return out
 
     def copy(self) -> Spells[Owner]:
@@ -142,7 +151,7 @@ class Spells(Generic[Owner]):
         other: Spells[Owner] = Spells.__new__(Spells)
         other.most, other.first, other.count = self.most, self.first, self.count
         other._ages, other._starts = self._ages[:], self._starts[:]
-        other._levels, other._states = self._levels[:], self._states[:]
+        other._steps, other._states = self._steps[:], self._states[:]
         other._tables, other._owners = self._tables[:], []
         return other
 
@@ -153,7 +162,7 @@ class Spells(Generic[Owner]):
             table, state = self._tables[at], self._states[at]
             if table is not None:
                 age = now - self._starts[at] if state == OPEN else self._ages[at]
-                yield Spell(table, self._levels[at], state == ENDED, age)
+                yield Spell(table, LEVEL_OF_STEP[self._steps[at]], state == ENDED, age)
 
     def _add_over(self, table: Table, start: int, age: int, ended: bool) -> None:
         """One that is over; `start`, which is as late as any, is only its place in the order."""
@@ -162,7 +171,7 @@ class Spells(Generic[Owner]):
         table.there[0] -= 1
         table.there[level] += 1
         table.ended[level] += ended
-        self._levels[at] = level
+        self._steps[at] = step_of(age)
         self._ages[at] = age
         self._states[at] = ENDED if ended else CENSORED
 
@@ -172,7 +181,7 @@ class Spells(Generic[Owner]):
         number, at = self.count, self.count % self.most
         self.count += 1
         self._starts[at] = start
-        self._levels[at] = 0
+        self._steps[at] = 0
         self._states[at] = OPEN
         self._tables[at] = table
         table.there[0] += 1
@@ -188,7 +197,7 @@ class Spells(Generic[Owner]):
         self._tables[at] = self._owners[at] = None
 
     def _withdraw(self, at: int) -> None:
-        table, level = self._tables[at], self._levels[at]
+        table, level = self._tables[at], LEVEL_OF_STEP[self._steps[at]]
         assert table is not None
         table.there[level] -= 1
         table.ended[level] -= self._states[at] == ENDED

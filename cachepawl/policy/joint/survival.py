@@ -8,8 +8,9 @@ still open says half of the level that it is in.  Classes with few spells lean o
 from __future__ import annotations
 
 from collections import deque
+from math import sqrt
 
-from cachepawl.policy.joint.ages import LEVELS, WIDTHS
+from cachepawl.policy.joint.ages import LAST, LEVEL_OF_STEP, LEVELS, WIDTHS
 
 PRIOR = 0.08
 """Chance that a spell ends in a level, as long as nothing is known."""
@@ -31,8 +32,8 @@ class Table:
     """
 
     __slots__ = (
-        "_due", "_limit", "_news", "ended", "hazard", "index", "key", "parent", "there", "told",
-        "used",
+        "_due", "_limit", "_news", "ended", "hazard", "index", "key", "parent", "rates", "there",
+        "told", "used",
     )  # fmt: skip
 
     def __init__(self, key: tuple[int, ...], parent: Table | None, due: deque[Table]) -> None:
@@ -51,6 +52,8 @@ class Table:
         moment to give up: the Gittins index of a spell of that age (J. C. Gittins, Bandit
         processes and dynamic allocation indices, 1979).  As worked out last.
         """
+        self.rates: list[float] = rates_of(self.index)
+        """The same for each step."""
         self.used: Table | None = None
         """Of what is in this class and is used once more, where known."""
         self.told = [0] * LEVELS, [0] * LEVELS
@@ -94,6 +97,7 @@ class Table:
         self._limit = sum(self.there) // STALE or 1
         self.hazard = hazard_of(self.there, self.ended, before, weight)
         self.index = index_of(self.hazard)
+        self.rates = rates_of(self.index)
 
     def _belief(self, parent: Table) -> list[float]:
         """What is believed without a spell of this class: what the coarser one knows.
@@ -145,3 +149,19 @@ def index_of(hazard: list[float]) -> list[float]:
         stretches.append((more, longer, left))
         more, longer, left = uses, time, alive
     return index
+
+
+def rates_of(index: list[float]) -> list[float]:
+    """The index of every step: half-way to the next level it is the mean of both, if lower.
+
+    The geometric one, as levels are powers.
+    """
+    out = []
+    before = -1
+    for level in LEVEL_OF_STEP:
+        rate = index[level]
+        if level == before and level < LAST:
+            rate = min(rate, sqrt(rate * index[level + 1]))
+        out.append(rate)
+        before = level
+    return out

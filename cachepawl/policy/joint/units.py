@@ -63,7 +63,7 @@ class Unit(Link):
         for site in self.sites:
             table = site.table
             assert table is not None
-            uses += table.index[site.level]
+            uses += table.rates[site.step]
         lost = uses * self.saving
         return lost if self.copy is None else lost * WITH_COPY
 

@@ -2,18 +2,33 @@
 
 from __future__ import annotations
 
+from array import array
 from itertools import pairwise
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cachepawl.policy.joint.ages import EDGES, LAST, LEVELS, WIDTHS, level_of
+from cachepawl.policy.joint import Joint
+from cachepawl.policy.joint.ages import (
+    EDGES,
+    HALVED,
+    LAST,
+    LEVEL_OF_STEP,
+    LEVELS,
+    STEP_EDGES,
+    WIDTHS,
+    level_of,
+    step_of,
+)
 from cachepawl.policy.joint.classes import BRANCH, END, Classes, Traits
 from cachepawl.policy.joint.ranks import NO_RANK, Queue, rank_of
 from cachepawl.policy.joint.ring import Link
 from cachepawl.policy.joint.sites import Sites
 from cachepawl.policy.joint.spells import Spells
-from cachepawl.policy.joint.survival import MOST, Table, index_of
+from cachepawl.policy.joint.survival import MOST, Table, index_of, rates_of
+from cachepawl.tree import RadixTree
+from cachepawl.types import Key, Runs
 
 CHANCES = st.lists(st.floats(1e-6, MOST), min_size=LEVELS, max_size=LEVELS)
 
@@ -24,6 +39,48 @@ def test_levels_begin_at_their_edges() -> None:
         assert not level or level_of(edge - 1) == level - 1
     assert level_of(1 << 60) == LAST
     assert [b - a for a, b in pairwise(EDGES)] == [1000 * w for w in WIDTHS[:-1]]
+
+
+def test_steps_are_levels_or_halves_of_long_ones() -> None:
+    for step, (edge, level) in enumerate(zip(STEP_EDGES, LEVEL_OF_STEP, strict=True)):
+        assert step_of(edge) == step
+        assert not step or step_of(edge - 1) == step - 1
+        assert level_of(edge) == level
+    halves = [edge // EDGES[level] for edge, level in zip(STEP_EDGES, LEVEL_OF_STEP) if level]  # noqa: B905
+    assert halves == [1] * (HALVED - 1) + [1, 2] * (LAST - HALVED) + [1]
+    assert step_of(1 << 60) == len(STEP_EDGES) - 1
+
+
+@given(CHANCES)
+def test_rates_fall_half_way_inside_a_level(chances: list[float]) -> None:
+    index = index_of(chances)
+    rates = rates_of(index)
+    for step, level in enumerate(LEVEL_OF_STEP):
+        if step and LEVEL_OF_STEP[step - 1] == level:
+            mean = (index[level] * index[level + 1]) ** 0.5
+            assert rates[step] == pytest.approx(min(index[level], mean))
+        else:
+            assert rates[step] == index[level]
+
+
+def test_a_unit_is_worth_less_half_way_through_a_long_level() -> None:
+    policy, tree = Joint(), RadixTree(64)
+    policy.serve(tree, 1.0, 1.0)
+    policy.began(tree, 1, Key(array("q", [1] * 64).tobytes()), 0, None)
+    node = tree.insert(
+        Key(array("q", [1] * 64).tobytes()), Runs([(1, 1)]), owned_from=0, state=1
+    ).node
+    policy.published(tree, 1, node)
+    unit = policy.units.of(node)
+    (site,) = unit.sites
+    seen = []
+    for edge in STEP_EDGES:
+        for at in (edge - 1, edge) if edge else (edge,):
+            policy.began(tree, 2, Key(array("q", [2]).tobytes()), at, None)
+            seen.append(site.step)
+            assert site.table is not None
+            assert policy.worth(unit) == pytest.approx(site.table.rates[site.step] * unit.saving)
+    assert seen == [0, *(step for one in range(1, len(STEP_EDGES)) for step in (one - 1, one))]
 
 
 @given(CHANCES)
@@ -111,13 +168,13 @@ def test_tables_are_what_the_remembered_spells_say(steps: list[tuple[str, int]])
             spells.void(number % count)
             ended.add(number % count)
         else:
-            now += number * 300
+            now += number * (300 if number % 2 else 6000)
             for owner, level in spells.advance(now, 1000):
                 told[owner].append(level)
     for owner in range(max(0, count - 8), count):
         assert told[owner] == sorted(set(told[owner]))
         if owner not in ended:
-            assert max(told[owner], default=0) == level_of(now - starts[owner])
+            assert max(told[owner], default=0) == step_of(now - starts[owner])
     for finer in reversed(classes.tables.values()):
         finer.tell()
     counted: dict[tuple[int, ...], tuple[list[int], list[int]]] = {}
