@@ -22,16 +22,22 @@ INTERPRETED = {"TRITON_INTERPRET": "1", "CACHEPAWL_KERNEL_TESTS": "interpreted"}
     "CACHEPAWL_KERNEL_TESTS" in os.environ, reason="this is a process that it started"
 )
 @pytest.mark.parametrize(
-    ("folder", "environment"),
+    ("folders", "environment"),
     [
-        ("ops", INTERPRETED),
-        ("arena", INTERPRETED),
-        ("compiled", {"TRITON_INTERPRET": "0", "CACHEPAWL_KERNEL_TESTS": "compiled"}),
-        pytest.param("sglang", INTERPRETED, marks=NEEDS_SGLANG),
+        pytest.param(["ops", "arena"], INTERPRETED, id="interpreted"),
+        pytest.param(
+            ["compiled"],
+            {"TRITON_INTERPRET": "0", "CACHEPAWL_KERNEL_TESTS": "compiled"},
+            id="compiled",
+        ),
+        pytest.param(["sglang"], INTERPRETED, marks=NEEDS_SGLANG, id="sglang"),
     ],
 )
-def test_in_a_process_of_its_own(folder: str, environment: dict[str, str], tmp_path: Path) -> None:
-    words = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(HERE / folder)]
+def test_in_a_process_of_its_own(
+    folders: list[str], environment: dict[str, str], tmp_path: Path
+) -> None:
+    words = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider"]
+    words += [str(HERE / folder) for folder in folders]
     inherited = {key: value for key, value in os.environ.items() if not key.startswith("PYTEST_")}
     done = subprocess.run(
         words,
@@ -43,3 +49,5 @@ def test_in_a_process_of_its_own(folder: str, environment: dict[str, str], tmp_p
     )
     assert done.returncode == 0, done.stdout[-20_000:] + done.stderr[-4_000:]
     assert re.search(r"\d+ passed", done.stdout), done.stdout
+    for folder in folders:
+        assert f"kernels/{folder}/" in done.stdout, "nothing was collected there"

@@ -10,12 +10,17 @@ from pathlib import Path
 
 
 def become(words: Sequence[str], environment: Mapping[str, str], folder: str) -> None:
-    """Run `python WORDS`, words being `-m module ...` or `-c code ...`, in a folder."""
+    """Run `python WORDS`, words being `-m module ...`, `-c code ...` or `file ...`, in a folder."""
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(folder)
-    how, what, *arguments = words
     sys.orig_argv = [sys.executable, *words]
+    if words[0] not in ("-m", "-c"):
+        sys.path[0] = str(Path(words[0]).parent)
+        sys.argv = list(words)
+        runpy.run_path(words[0], run_name="__main__")
+        return
+    how, what, *arguments = words
     if how == "-m":
         sys.path[0] = str(Path.cwd())
         sys.argv = [what, *arguments]

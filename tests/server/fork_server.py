@@ -5,8 +5,9 @@
 Importing SGLang takes a quarter of a minute, so it is done once.  A question is a line of JSON on
 stdin, its answer a line on stdout:
 
-{"words": ["-m", "module", ...] or ["-c", "code"], "environment": {...}, "folder": "...",
- "out": "file", "err": "file", "spares": processes it may spawn}   -> {"pid": the program's}
+{"words": ["-m", "module", ...], ["-c", "code"] or ["file", ...], "environment": {...},
+ "folder": "...", "out": "file", "err": "file", "spares": processes it may spawn}
+                -> {"pid": the program's}
 {"poll": pid}  -> {"code": None while it runs, "left": [processes that it has left behind]}
 
 What a program sees is as if Python had been started with those words, but for the modules, which

@@ -1,7 +1,7 @@
 """Programs that SGLang is imported for once: `Forked.run` is `subprocess.run`, but for the import.
 
 For programs whose outcome does not depend on when, or in what environment, SGLang is imported.
-Every file that uses it has one test that asks a process of its own as well.
+A file whose subject is a user's command has one test that asks a process of its own as well.
 """
 
 from __future__ import annotations

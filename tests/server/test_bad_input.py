@@ -7,9 +7,9 @@ import socket
 import subprocess
 import sys
 import textwrap
-from collections.abc import Iterator
 from pathlib import Path
 
+import imported
 import psutil
 import pytest
 from forked import Forked
@@ -23,20 +23,10 @@ pytestmark = pytest.mark.xdist_group("bad input")
 FAMILY, PAGE = "nemotron_h", 16
 
 
-MODULES = [
-    "cachepawl_launch.install",
-    "cachepawl_launch.map_route",
-    "cachepawl_launch.preview",
-    "sglang.srt.entrypoints.http_server",
-]
-"""What the launcher imports before it refuses anything that SGLang has a word in."""
-
-
 @pytest.fixture(scope="module")
-def forked() -> Iterator[Forked]:
-    """A process that has imported what the launcher imports."""
-    with Forked(MODULES, os.environ | serve_env()) as ready:
-        yield ready
+def forked() -> Forked:
+    """A process that has imported SGLang."""
+    return imported.forked()
 
 
 def launch(

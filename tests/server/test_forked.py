@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -121,3 +123,20 @@ def test_spares_go_with_a_program_that_wants_none(forked: Forked, tmp_path: Path
     program.terminate()
     program.wait(60)
     assert psutil.wait_procs(spares, timeout=20)[1] == []
+
+
+def test_a_file_is_run_as_python_runs_it(forked: Forked, tmp_path: Path) -> None:
+    (tmp_path / "beside.py").write_text("")
+    program = tmp_path / "program.py"
+    program.write_text(
+        "import sys, beside\n"
+        "print(__name__, __file__, sys.argv, sys.orig_argv, sys.path[0], beside.__file__)\n"
+        "sys.exit(4)\n"
+    )
+    call = [str(program), "a", "-m"]
+    again = forked.run(call, os.environ, tmp_path.parent)
+    real = subprocess.run(
+        [sys.executable, *call], cwd=tmp_path.parent, capture_output=True, text=True
+    )
+    assert (again.returncode, again.stdout) == (real.returncode, real.stdout)
+    assert real.returncode == 4, real.stderr

@@ -1,4 +1,4 @@
-"""Runs in a process of its own: SGLang's own code answers jobs, read as JSON from stdin.
+"""Runs in a process of its own: SGLang's own code answers jobs, read from a file of JSON.
 
 {"words": [...], "family": "nemotron_h", "ask": "start"}           does it start, and with what
 {..., "ask": "rules"}                                              slots a request, grids
@@ -44,10 +44,10 @@ MODELS = Path(__file__).parents[4] / "build" / "models"
 
 
 def main() -> None:
-    jobs = json.load(sys.stdin)
+    jobs = json.loads(Path(sys.argv[1]).read_text())
     load_plugins()
     answers = [answer(job) for job in jobs]
-    Path(sys.argv[1]).write_text(json.dumps(answers))
+    Path(sys.argv[2]).write_text(json.dumps(answers))
 
 
 def answer(job: dict[str, Any]) -> Any:

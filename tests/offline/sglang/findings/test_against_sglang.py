@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import imported
 import pytest
 
 from cachepawl.offline.sglang.findings.case import Case
@@ -111,13 +111,9 @@ def sglang(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """Every job's answer."""
     out = tmp_path_factory.mktemp("sglang") / "answers.json"
     script = Path(__file__).with_name("sglang_answers.py")
-    done = subprocess.run(
-        [sys.executable, str(script), str(out)],
-        input=json.dumps(list(JOBS.values())),
-        text=True,
-        capture_output=True,
-        timeout=300,
-    )
+    jobs = out.with_name("jobs.json")
+    jobs.write_text(json.dumps(list(JOBS.values())))
+    done = imported.run([str(script), str(jobs), str(out)], os.environ, out.parent)
     assert done.returncode == 0, done.stderr[-4000:]
     return dict(zip(JOBS, json.loads(out.read_text()), strict=True))
 

@@ -1,4 +1,6 @@
-"""SGLang's own sizing code, run for given models, flags and bytes.  A program: JSON in, JSON out.
+"""SGLang's own sizing code, run for given models, flags and bytes.
+
+A program: JSON in, from the file that it is given, and JSON out.
 
 It runs in a process of its own, for SGLang keeps one server's settings per process and is
 bound to a platform at import.  No weights are loaded and no server is started; every number
@@ -14,6 +16,7 @@ import logging
 import os
 import re
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -239,4 +242,6 @@ def case(given: dict[str, Any]) -> list[dict[str, Any]]:
 
 if __name__ == "__main__":
     load_plugins()
-    print("ANSWERS", json.dumps([case(given) for given in json.load(sys.stdin)]))
+    print(
+        "ANSWERS", json.dumps([case(given) for given in json.loads(Path(sys.argv[1]).read_text())])
+    )

@@ -1,6 +1,6 @@
 """Every number of a plan equals what SGLang's own functions make of the same flags and bytes.
 
-All cases run through one process that imports SGLang (`real_sizing.py`).
+All cases run through one program in a process of its own (`real_sizing.py`).
 """
 
 from __future__ import annotations
@@ -8,12 +8,11 @@ from __future__ import annotations
 import json
 import os
 import random
-import subprocess
-import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import imported
 import pytest
 
 from cachepawl.offline.sglang.flags import parse_flags
@@ -21,7 +20,7 @@ from cachepawl.offline.sglang.memory import DoesNotFit, host_plan, static_plan, 
 from cachepawl.offline.sglang.memory.budget import rest_budget
 from cachepawl.specs import spec_of
 from cachepawl.specs.presets import PRESETS
-from cachepawl_launch.cpu.flags import platform_args, serve_env
+from cachepawl_launch.cpu.flags import platform_args
 from cachepawl_launch.cpu.tiny_config import config_of
 
 pytestmark = pytest.mark.xdist_group("sglang-sizing")
@@ -139,13 +138,9 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> dict[int, list[dict[str
                 "environment": dict(case.environment),
             }
         )
-    done = subprocess.run(
-        [sys.executable, str(PROGRAM)],
-        input=json.dumps(asked),
-        capture_output=True,
-        text=True,
-        env=os.environ | serve_env(),
-    )
+    questions = folder / "asked.json"
+    questions.write_text(json.dumps(asked))
+    done = imported.run([str(PROGRAM), str(questions)], os.environ, folder)
     assert done.returncode == 0, done.stderr[-3000:]
     (line,) = [part for part in done.stdout.splitlines() if part.startswith("ANSWERS ")]
     return dict(enumerate(json.loads(line.removeprefix("ANSWERS "))))
