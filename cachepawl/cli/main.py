@@ -37,12 +37,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     except CachepawlError as error:
         return _say(str(error), BAD_INPUT)
     except BrokenPipeError:
-        # The reader has seen enough, as `head` has; nothing more may be written at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # The reader has seen enough, as `head` has.
+        _drop_output()
         return 0
     except OSError as error:
-        # Standard output on a full disk.
+        # Standard output on a full disk, among others.
+        try:
+            sys.stdout.flush()
+        except OSError:
+            _drop_output()
         return _say(f"{error.filename or 'output'}: {error.strerror or error}", BAD_INPUT)
+
+
+def _drop_output() -> None:
+    """Nothing more is written at exit, where Python would try once more and end with code 120."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _usage(error: click.ClickException) -> str:

@@ -105,11 +105,13 @@ def test_info_as_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
     assert main(["info", "--output-dir", "/dev/null/x"]) == 2
 
 
-def test_a_full_disk_under_the_output_is_one_line() -> None:
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_full_disk_under_the_output_is_one_line(unbuffered: str) -> None:
     with open("/dev/full", "w") as full:
         done = subprocess.run(
             [sys.executable, "-m", "cachepawl", "info"],
             stdout=full, stderr=subprocess.PIPE, text=True, check=False,
+            env=os.environ | {"PYTHONUNBUFFERED": unbuffered},
         )  # fmt: skip
     assert done.returncode == 2
     assert "No space left" in done.stderr
