@@ -191,6 +191,15 @@ class TwoTiers(Server):
         for i in range(40):
             self.serve(request(f"other {i}", 1000 + i))
 
+    def comes_again(self) -> Queued:
+        """A request whose prompt was served, written and pushed out of the device; it waits."""
+        self.serve(request("first", 1))
+        self.settle()
+        self.push_out()
+        again = request("again", 1)
+        self.queue.append(again)
+        return again
+
 
 def request(name: str, seed: int, length: int = LENGTH) -> Queued:
     return Queued(name, tokens(seed, length))
@@ -265,11 +274,7 @@ def test_pages_move_beside_a_write_back_and_nobody_waits() -> None:
 def test_a_forward_that_rides_makes_streams_wait_and_not_the_host() -> None:
     live = TwoTiers(rides=True)
     with NoWaiting():
-        live.serve(request("first", 1))
-        live.settle()
-        live.push_out()
-        again = request("again", 1)
-        live.queue.append(again)
+        again = live.comes_again()
         assert live.step() == [again]
         assert live.tier.tickets.under_way[LOAD]
         assert live.back.held >= 2, "no layer waited"
@@ -284,11 +289,7 @@ def test_a_forward_that_rides_makes_streams_wait_and_not_the_host() -> None:
 def test_results_that_are_looked_at_before_their_load_are_noticed() -> None:
     live = TwoTiers(rides=True)
     with NoWaiting():
-        live.serve(request("first", 1))
-        live.settle()
-        live.push_out()
-        again = request("again", 1)
-        live.queue.append(again)
+        again = live.comes_again()
         live.step()
         with pytest.raises(DeviceWaitError, match="waits for a copy"):
             live.results(again)

@@ -6,6 +6,8 @@ half of one from `HALVED` on, where a level is long: each half from its beginnin
 
 from __future__ import annotations
 
+from bisect import bisect_right
+
 FIRST = 4000
 """Milliseconds of level 0."""
 LAST = 8
@@ -34,6 +36,4 @@ def level_of(age: int) -> int:
 
 def step_of(age: int) -> int:
     """The step of an age in milliseconds, at least 0."""
-    level = level_of(age)
-    halved = HALVED <= level < LAST
-    return STEP_OF_LEVEL[level] + (halved and age >= 2 * EDGES[level])
+    return bisect_right(STEP_EDGES, age) - 1

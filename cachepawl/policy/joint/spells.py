@@ -11,13 +11,7 @@ from array import array
 from collections.abc import Iterator
 from typing import Generic, NamedTuple, TypeVar
 
-from cachepawl.policy.joint.ages import (
-    LEVEL_OF_STEP,
-    STEP_EDGES,
-    STEPS,
-    level_of,
-    step_of,
-)
+from cachepawl.policy.joint.ages import LEVEL_OF_STEP, STEP_EDGES, STEPS, step_of
 from cachepawl.policy.joint.survival import Table
 
 Owner = TypeVar("Owner")
@@ -88,12 +82,13 @@ class Spells(Generic[Owner]):
         if table is None or self._states[at] != OPEN:
             return
         self._ages[at] = age = now - self._starts[at]
-        level = level_of(age)
+        step = step_of(age)
+        level = LEVEL_OF_STEP[step]
         table.there[LEVEL_OF_STEP[self._steps[at]]] -= 1
         table.there[level] += 1
         table.ended[level] += 1
         table.note()
-        self._steps[at] = step_of(age)
+        self._steps[at] = step
         self._states[at] = ENDED
         self._owners[at] = None
 
@@ -167,11 +162,12 @@ class Spells(Generic[Owner]):
     def _add_over(self, table: Table, start: int, age: int, ended: bool) -> None:
         """One that is over; `start`, which is as late as any, is only its place in the order."""
         at = self._add(table, start) % self.most
-        level = level_of(age)
+        step = step_of(age)
+        level = LEVEL_OF_STEP[step]
         table.there[0] -= 1
         table.there[level] += 1
         table.ended[level] += ended
-        self._steps[at] = step_of(age)
+        self._steps[at] = step
         self._ages[at] = age
         self._states[at] = ENDED if ended else CENSORED
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import deque
 from math import sqrt
 
-from cachepawl.policy.joint.ages import LAST, LEVEL_OF_STEP, LEVELS, WIDTHS
+from cachepawl.policy.joint.ages import LEVEL_OF_STEP, LEVELS, STEP_OF_LEVEL, WIDTHS
 
 PRIOR = 0.08
 """Chance that a spell ends in a level, as long as nothing is known."""
@@ -156,12 +156,9 @@ def rates_of(index: list[float]) -> list[float]:
 
     The geometric one, as levels are powers.
     """
-    out = []
-    before = -1
-    for level in LEVEL_OF_STEP:
-        rate = index[level]
-        if level == before and level < LAST:
-            rate = min(rate, sqrt(rate * index[level + 1]))
-        out.append(rate)
-        before = level
-    return out
+    return [
+        index[level]
+        if step == STEP_OF_LEVEL[level]
+        else min(index[level], sqrt(index[level] * index[level + 1]))
+        for step, level in enumerate(LEVEL_OF_STEP)
+    ]
