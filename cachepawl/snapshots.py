@@ -52,6 +52,11 @@ class SnapshotPlan:
         self.grid = grid
         self.enabled = enabled
 
+    @property
+    def anywhere(self) -> bool:
+        """Whether a forward's snapshot may be of any grid depth in it; else it is of its end."""
+        return self.grid > 1
+
     def branch_point(self, kv_len: int, usable: int) -> int | None:
         """The deepest depth beyond `usable` where KV is cached and a snapshot could be."""
         # From `usable`, which need not be on the grid itself: snapshots are so many steps on.
@@ -80,7 +85,7 @@ class SnapshotPlan:
         if marks and (stop := self.mark_stop(prompt, usable, marks)):
             return stop
         repeat = end - self.grid
-        if end == prompt and self.grid > 1 and repeat > usable:
+        if end == prompt and self.anywhere and repeat > usable:
             return repeat - usable
         return None
 
@@ -97,10 +102,10 @@ class SnapshotPlan:
         """Where a forward over `[start, stop)` takes its one snapshot, or None.
 
         As SGLang 0.5.23 does with the extra buffer: at a branch point inside, else at the
-        last grid depth.
+        last grid depth.  Without that buffer, where the grid is 1: at the end.
         """
         if stop - start < self.grid:
             return None
-        if branch is not None and start < branch < stop:
+        if self.anywhere and branch is not None and start < branch < stop:
             return branch
         return start + self.chunk(stop - start)

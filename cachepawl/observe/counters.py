@@ -26,6 +26,14 @@ class CacheCounters:
     """Requests that had to wait: the bytes or the whole frames were not there."""
     prefixes_dropped: int = 0
     """Hits given up because the prefix's own pages pinned the frames the request needed."""
+    prefix_waits: int = 0
+    """Requests that waited for a state which another one was about to leave."""
+    prefix_waits_met: int = 0
+    """Of those, requests that began with more than they had before."""
+    snapshots_at_marks: int = 0
+    """Snapshots taken at a mark instead of the prompt's end: another prompt was cut already."""
+    marks_lost: int = 0
+    """Marks without a state for the same reason."""
     duplicate_pages: int = 0
     evacuations: int = 0
     """Bursts of moved pages."""

@@ -42,6 +42,7 @@ from cachepawl_launch.lookups import Ending, Lookup, Lookups
 from cachepawl_launch.marks import Marks
 from cachepawl_launch.metrics import Metrics
 from cachepawl_launch.states import Offer
+from cachepawl_launch.stops import Candidate, Stops
 
 logger = logging.getLogger(__name__)
 
@@ -115,12 +116,9 @@ class CachepawlPrefixCache(BasePrefixCache):
         self._decisions = decisions
         self._latest: Lookup | None = None
         self.marks = marks or Marks(())
+        self.stops = Stops(self.plan, self.marks, self.cache.counters, self.page_size)
         self.host: HostPart | None = None
         """The host tier, once there is one."""
-        self._candidate: tuple[bytes, Any] = (b"", None)
-        """Tokens and `custom_params` of the latest match."""
-        self._ahead: tuple[int, list[int]] = (0, [])
-        """Where the prompt that is computed in chunks goes on, and its marks."""
         self._drop_prefix_of: str | None = None
         self._spoilt: set[str] = set()
         """Requests that computed on bytes which never came: nothing of them is published."""
@@ -150,6 +148,7 @@ class CachepawlPrefixCache(BasePrefixCache):
         else:
             self.host.reset()
         self.lookups.clear()
+        self.stops.clear()
         self._latest = self._drop_prefix_of = None
         self.log("reset")
 
@@ -183,7 +182,9 @@ class CachepawlPrefixCache(BasePrefixCache):
                 missed = [miss for miss in missed if miss.reason is not Reason.OTHER_TIER]
             self._latest = Lookup(req.rid, prompt, usable, branch, missed)
             self.lookups.note(self._latest)
-            self._candidate = key.tokens, req.sampling_params.custom_params
+            # Who is to begin without its prefix, or on a load, does not wait for other states.
+            most = 0 if dropped or place is not None else limit
+            self.stops.matched(Candidate(req, key, prompt, usable, branch, most))
         self.log("match", len(radix.token_ids), match.kv_len, usable)
         return MatchResult(
             device_prefix_len=usable,
@@ -229,33 +230,6 @@ class CachepawlPrefixCache(BasePrefixCache):
         return to_device(token_ids(runs, self.page_size), self.token_to_kv_pool_allocator.device)
 
     # -- admission, asked by the prefill budget -----------------------------------------
-
-    def chunk_stop(self) -> int | None:
-        """Tokens of the candidate's first chunk, ended for one more snapshot, or None."""
-        look = self._latest
-        if look is None:
-            return None
-        return self.plan.first_stop(look.prompt, look.usable, look.branch, self._marks())
-
-    def _marks(self) -> list[int]:
-        """Where others are likely to leave the candidate's prompt."""
-        return self.marks.of(*self._candidate) if self.plan.enabled else []
-
-    def first_cut(self, chunk: int) -> int:
-        """Tokens of the candidate's first chunk of several: `chunk`, or less, to end at a mark."""
-        look = self._latest
-        if look is None or not chunk:
-            return chunk
-        self._ahead = look.usable, self._marks()
-        return self.next_cut(look.prompt - look.usable, chunk)
-
-    def next_cut(self, left: int, chunk: int) -> int:
-        """As `first_cut`, of the prompt that goes on with `left` tokens."""
-        start, marks = self._ahead
-        stop = self.plan.mark_stop(start + left, start, marks)
-        took = stop if 0 < stop < chunk else chunk
-        self._ahead = start + took, marks
-        return took
 
     def refused(self, *, nothing_pending: bool) -> None:
         """The candidate did not fit.  On an idle server only its own prefix is in the way."""
@@ -318,6 +292,7 @@ class CachepawlPrefixCache(BasePrefixCache):
         if self.host is not None:
             self.host.land(req)
         self._checkpoint(req, up_to, leaves=req.finished())
+        self.stops.left(req.rid)
 
     def leave_resumable(self, req: Any) -> None:
         """A running request is about to be retracted: it leaves what it can go on from.
@@ -375,6 +350,7 @@ class CachepawlPrefixCache(BasePrefixCache):
         if req.rid == self._drop_prefix_of:
             self._drop_prefix_of = None
         self._spoilt.discard(req.rid)
+        self.stops.ended(req.rid)
         self.lookups.end(req.rid, self.cache.counters, _ending(req))
         self.push_metrics()
         self.log("release", checkpointed, self.cache.frames.kv_pages, self.cache.frames.states)
@@ -382,6 +358,7 @@ class CachepawlPrefixCache(BasePrefixCache):
     def finish(self, handle: CacheRequestHandle, outcome: CacheRequestOutcome) -> None:
         """A request has ended, or gave up in the queue: nothing is kept for it."""
         super().finish(handle, outcome)
+        self.stops.ended(handle.rid)
         if self.host is not None:
             self.host.settle(handle.rid)
 

@@ -26,6 +26,7 @@ from cachepawl_patches import (
     init_pools,
     internal_state,
     memory_config,
+    passing_over,
 )
 
 
@@ -55,6 +56,7 @@ PATCHED = (
     beam_search.TARGET,
     answer_grid.TARGET,
     idle_metrics.TARGET,
+    passing_over.TARGET,
 )
 """Always; more where an option asks for it."""
 
@@ -84,6 +86,7 @@ def install(options: Options) -> Assembly:
     beam_search.install()
     answer_grid.install(options.answer_interval)
     idle_metrics.install(assembly.push_metrics)
+    passing_over.install()
     if options.learns:
         arrival.install()
     if options.host_gb is not None:

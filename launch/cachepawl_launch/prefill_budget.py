@@ -5,7 +5,8 @@ can empty, a new request also takes state slots, each a whole frame, and a frame
 one pinned page is no room for a state.  `HybridPrefixCache.fits` counts both, and where
 packing pinned pages would make room, `make_way` does so before the request is refused.
 
-Where a chunk ends is decided here too: on the grid (`cachepawl.snapshots`).
+Where a chunk ends is decided here too, on the grid (`cachepawl.snapshots`), and who waits for what
+others of the pass are about to leave (`stops`).
 """
 
 from __future__ import annotations
@@ -15,10 +16,13 @@ from typing import Any
 from sglang.srt.mem_cache.prefill_budget import PrefillBudget
 
 from cachepawl.evacuation import Admission
+from cachepawl_launch.stops import Stops
 
 NOT_IN_THIS_PASS = (True, 0)
 """Admitted with a chunk of no tokens: SGLang ends the pass there and asks again in the next.
 A refusal would close admission until a running request ends."""
+MOST_PASSED_OVER = 32
+"""Waiting requests of one pass that others may come before; each costs the pass a match."""
 
 
 class ArenaPrefillBudget(PrefillBudget):
@@ -33,6 +37,9 @@ class ArenaPrefillBudget(PrefillBudget):
         self.evacuated = False
         self.unfinished = False
         """A prompt of this pass goes on in the next; SGLang tracks one such."""
+        self.passed_over = 0
+        """Candidates that wait for the next pass, for a state that is being computed."""
+        self._next_may_come = False
 
     def _available_and_evictable(self) -> int:
         return int(self.cache.obtainable_tokens())
@@ -49,27 +56,44 @@ class ArenaPrefillBudget(PrefillBudget):
         auxiliary_swa_host_hit_length: int = 0,
     ) -> tuple[bool, int | None]:
         """Whether the candidate fits, and where its first chunk should end."""
+        stops, self._next_may_come = self.tree_cache.stops, False
+        if stops.waits():
+            self.passed_over += 1
+            self._next_may_come = self.passed_over <= MOST_PASSED_OVER
+            return NOT_IN_THIS_PASS
         states = self.cache.states_per_request
         pending = self.total_offset - self.pending_states * self.frame_tokens
         tokens = total_tokens - states * self.frame_tokens + pending
         way = self._way(int(tokens) + 1, states + self.pending_states)
-        if way is Admission.SOON:
-            return NOT_IN_THIS_PASS
+        if way is Admission.SOON or (way is Admission.CLOSED and self.passed_over):
+            return NOT_IN_THIS_PASS  # whoever was passed over may fit
         if way is Admission.CLOSED:
             self.cache.counters.admissions_refused += 1
             self.tree_cache.refused(nothing_pending=self.current_offset == 0)
             return False, None
-        if chunk_limit is None:
-            return True, None
-        if self.ceil_paged_tokens(extend_input_len) > chunk_limit:
+        return self._admit(stops, extend_input_len, chunk_limit)
+
+    def _admit(
+        self, stops: Stops, extend_input_len: int, chunk_limit: int | None
+    ) -> tuple[bool, int | None]:
+        """There is room for the candidate; where its first chunk should end."""
+        if chunk_limit is not None and self.ceil_paged_tokens(extend_input_len) > chunk_limit:
             if self.unfinished:
                 return NOT_IN_THIS_PASS
-            return True, int(self.tree_cache.first_cut(self._cut(chunk_limit)))
-        stop = None if self.started else self.tree_cache.chunk_stop()
+            return True, stops.first_cut(self._cut(chunk_limit))
+        if chunk_limit is None or self.unfinished:
+            stops.uncut()
+            return True, chunk_limit
+        stop = stops.first_stop()
         if stop is None:
             return True, chunk_limit
         self.unfinished = True
         return True, stop
+
+    def next_may_come(self) -> bool:
+        """Whether others may be admitted although the latest candidate was not.  Asked once."""
+        may, self._next_may_come = self._next_may_come, False
+        return may
 
     def _way(self, tokens: int, states: int) -> Admission:
         """Whether there is room, moving at most one burst of pages in a pass."""
@@ -116,7 +140,7 @@ class ArenaPrefillBudget(PrefillBudget):
         """Tokens of a chunk that goes on, of the `chunk_limit` that there is room for."""
         if extend_input_len <= chunk_limit:
             return chunk_limit
-        return int(self.tree_cache.next_cut(extend_input_len, self._cut(chunk_limit)))
+        return int(self.tree_cache.stops.next_cut(self._cut(chunk_limit)))
 
     def reserve(
         self,
@@ -136,3 +160,5 @@ class ArenaPrefillBudget(PrefillBudget):
         )
         self.pending_states += extra_tokens // self.frame_tokens
         self.started = True
+        stops = self.tree_cache.stops
+        (stops.goes_on if is_chunked_continuation else stops.begins)(extend_input_len)

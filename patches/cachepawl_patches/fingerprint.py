@@ -26,6 +26,7 @@ KNOWN: dict[str, str] = {
     f"{_MEM}.allocation.alloc_for_decode": "cb21202748dfa075",
     "sglang.srt.model_executor.model_runner.ModelRunner._forward_raw": "225f44ef838fd122",
     "sglang.srt.runtime_context.mamba_track_grid": "5ca9b668830d0e9a",
+    f"{_MANAGERS}.scheduler.Scheduler.get_prefill_adder_class": "09fc06324c1adc81",
     f"{_MANAGERS}.scheduler.Scheduler.get_internal_state": "b688ed88aae088b1",
     "sglang.srt.beam_search.coordinator.BeamCoordinator.validate_and_init": "72899f7d40c189c2",
     "sglang.srt.observability.req_time_stats.ReqTimeStatsBase.__getstate__": "d0fe23e03e1325c8",

@@ -2,42 +2,39 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
+from passes import ask, key, make_budget, make_stops, request
 
 from cachepawl.evacuation import Admission
-from cachepawl.snapshots import SnapshotPlan
-from cachepawl_launch.prefill_budget import NOT_IN_THIS_PASS, ArenaPrefillBudget
+from cachepawl_launch.prefill_budget import (
+    MOST_PASSED_OVER,
+    NOT_IN_THIS_PASS,
+    ArenaPrefillBudget,
+)
+from cachepawl_launch.stops import Candidate, Stops
 
-GRID = 64
-
-
-def budget(page: int = 1, stop: int | None = None) -> ArenaPrefillBudget:
-    """Of an arena where everything fits; the first candidate would stop at `stop`."""
-    cache = SimpleNamespace(
-        geometry=SimpleNamespace(tokens_per_frame=22),
-        states_per_request=3,
-        fits=lambda tokens, states: True,
-        obtainable_tokens=lambda: 10**6,
-    )
-    tree = SimpleNamespace(
-        plan=SnapshotPlan(GRID, enabled=True),
-        chunk_stop=lambda: stop,
-        first_cut=lambda chunk: chunk,
-        next_cut=lambda left, chunk: chunk,
-    )
-    allocator = SimpleNamespace(page_size=page, cache=cache)
-    return ArenaPrefillBudget(allocator, tree, num_mixed_decode_tokens=0)
+SYSTEM = list(range(1000, 1200))
 
 
-def ask(b: ArenaPrefillBudget, extend: int, room: int | None) -> tuple[bool, int | None]:
-    return b.check_prefill(
-        extend_input_len=extend,
-        total_tokens=extend,
-        max_new_tokens=8,
-        input_tokens=extend,
-        swa_host_hit_length=0,
-        chunk_limit=room,
-    )
+def budget(page: int = 1) -> ArenaPrefillBudget:
+    """Of an arena where everything fits; without a candidate, nothing has a mark."""
+    return make_budget(make_stops(page=page), page)
+
+
+def match(stops: Stops, rid: str, ids: list[int], mark: int | None = None, usable: int = 0) -> None:
+    """The next candidate."""
+    req = request(rid, mark)
+    stops.matched(Candidate(req, key(ids), len(ids), usable, None, len(ids) - 1))
+
+
+def admit(b: ArenaPrefillBudget, rid: str, ids: list[int], mark: int | None = None) -> int:
+    """A candidate that is admitted; tokens of its first chunk."""
+    match(b.tree_cache.stops, rid, ids, mark)
+    admitted, limit = ask(b, len(ids), 8192)
+    assert admitted
+    took = min(len(ids), limit or 0)
+    assert took
+    b.reserve(took, 8)
+    return took
 
 
 def go_on(b: ArenaPrefillBudget, left: int, room: int) -> int | None:
@@ -73,11 +70,12 @@ def test_less_than_a_step_is_taken_only_by_the_first() -> None:
 
 
 def test_one_unfinished_prompt_a_pass() -> None:
-    cut, split, gone_on, held = budget(), budget(stop=64), budget(), budget()
+    cut, split, gone_on, held = budget(), budget(), budget(), budget()
     assert ask(cut, 1000, 250) == (True, 192)
+    match(split.tree_cache.stops, "a", SYSTEM, 100)
     assert ask(split, 200, 250) == (True, 64)
     assert go_on(gone_on, 1000, 250) == 192
-    held.current_offset = 10**6
+    held.current_offset = 10**9
     assert held.available_chunk_tokens(250) is None
     for b in (cut, split, gone_on, held):
         b.reserve(0, 8)
@@ -110,3 +108,99 @@ def test_one_burst_a_pass() -> None:
     following = budget()
     following.cache = b.cache
     assert ask(following, 100, 250) == (True, 250)
+
+
+def own(seed: int) -> list[int]:
+    return [seed] * 200
+
+
+def test_one_that_is_not_the_first_may_be_cut() -> None:
+    b = budget()
+    assert admit(b, "a", own(1)) == 200
+    assert admit(b, "b", own(2), mark=130) == 128
+    assert b.unfinished
+
+
+def test_beside_one_that_is_cut_the_snapshot_is_at_the_mark() -> None:
+    b = budget()
+    stops, counters = b.tree_cache.stops, b.tree_cache.stops._counters
+    assert admit(b, "a", own(1), mark=130) == 128
+    match(stops, "b", own(2), 130)
+    req = stops._candidate.req
+    assert ask(b, 200, 8000) == (True, 8000)
+    assert req.mamba_branching_seqlen == 128
+    assert counters.snapshots_at_marks == 0
+    b.reserve(200, 8)
+    assert (counters.snapshots_at_marks, counters.marks_lost) == (1, 0)
+    assert stops.coming.deepest(key(own(2)), 199) == 128
+
+
+def test_without_tracking_such_a_mark_is_lost_and_counted() -> None:
+    b = make_budget(make_stops(1))
+    counters = b.tree_cache.stops._counters
+    assert admit(b, "a", own(1), mark=130) == 130
+    assert admit(b, "b", own(2), mark=130) == 200
+    assert (counters.snapshots_at_marks, counters.marks_lost) == (0, 1)
+
+
+def test_who_shares_a_prefix_that_is_computed_waits() -> None:
+    b = budget()
+    stops = b.tree_cache.stops
+    assert admit(b, "a", [*SYSTEM, *own(1)], mark=200) == 192
+    match(stops, "b", [*SYSTEM, *own(2)], 200)
+    assert ask(b, 400, 8000) == NOT_IN_THIS_PASS
+    assert b.next_may_come()
+    assert not b.next_may_come(), "asked once"
+    assert admit(b, "c", own(3)) == 200
+    stops.left("a")
+    following = make_budget(stops)
+    match(stops, "b", [*SYSTEM, *own(2)], 200, usable=192)
+    assert ask(following, 208, 8000) == (True, 8000)
+    following.reserve(208, 8)
+    assert (stops._counters.prefix_waits, stops._counters.prefix_waits_met) == (1, 1)
+
+
+def test_a_state_that_never_came() -> None:
+    """The leader found no room for its snapshot: who waited computes, and is cut itself."""
+    b = budget()
+    stops = b.tree_cache.stops
+    admit(b, "a", [*SYSTEM, *own(1)], mark=200)
+    match(stops, "b", [*SYSTEM, *own(2)], 200)
+    assert ask(b, 400, 8000) == NOT_IN_THIS_PASS
+    stops.left("a")
+    assert admit(make_budget(stops), "b", [*SYSTEM, *own(2)], mark=200) == 192
+    assert (stops._counters.prefix_waits, stops._counters.prefix_waits_met) == (1, 0)
+
+
+def test_so_many_are_passed_over() -> None:
+    """Each costs a match; then the pass ends."""
+    b = budget()
+    stops = b.tree_cache.stops
+    admit(b, "a", [*SYSTEM, *own(1)], mark=200)
+    went_on = []
+    for i in range(MOST_PASSED_OVER + 1):
+        match(stops, f"b{i}", [*SYSTEM, *own(2)], 200)
+        assert ask(b, 400, 8000) == NOT_IN_THIS_PASS
+        went_on.append(b.next_may_come())
+    assert went_on == [True] * MOST_PASSED_OVER + [False]
+
+
+def test_who_was_passed_over_is_not_shut_out() -> None:
+    """One behind it that does not fit ends the pass, but does not close admission."""
+    b = budget()
+    stops = b.tree_cache.stops
+    admit(b, "a", [*SYSTEM, *own(1)], mark=200)
+    match(stops, "b", [*SYSTEM, *own(2)], 200)
+    assert ask(b, 400, 8000) == NOT_IN_THIS_PASS
+    b.cache.fits = lambda tokens, states: False
+    b.cache.make_way = lambda tokens, states: Admission.CLOSED
+    match(stops, "c", own(3))
+    assert ask(b, 200, 8000) == NOT_IN_THIS_PASS
+    assert not b.next_may_come()
+    assert b.cache.counters.admissions_refused == 0
+
+
+def test_without_a_plan_nobody_waits_or_is_cut() -> None:
+    b = make_budget(make_stops(enabled=False))
+    assert admit(b, "a", [*SYSTEM, *own(1)], mark=200) == 400
+    assert admit(b, "b", [*SYSTEM, *own(2)], mark=200) == 400

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import random
 import string
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import requests
 from cells import CHUNK, GRID, Cell
-from harness import TOLERANCE, Client, tokens
+from harness import TOLERANCE, Client, exactly, tokens
 
 LENGTHS = (40, GRID, GRID + 1, 100, 2 * GRID, 3 * GRID, 200, 257, 300)
 """Off the grid, on it, and one past it; longer than a chunk."""
@@ -100,6 +101,50 @@ def test_a_named_checkpoint(client: Client, cell: Cell) -> None:
     warm = client.generate(shared + tokens(33, 150))
     assert warm.cached == cell.extend(130)
     assert client.cold(shared + tokens(33, 150)).distance(warm) < TOLERANCE
+
+
+def marked(depth: int) -> Callable[[int], dict[str, Any]]:
+    """Sampling parameters of prompts that others are likely to leave at a depth."""
+    return lambda new: exactly(new) | {"custom_params": {"cachepawl_checkpoints": depth}}
+
+
+def test_chats_under_a_new_system_prompt_at_once(client: Client, cell: Cell) -> None:
+    """The first computes it, the others wait a forward and have it."""
+    if not cell.has_states:
+        pytest.skip("only states are waited for")
+    system = tokens(41, 130)
+    jobs = [(system + tokens(42 + i, 30 + i), 8) for i in range(8)]
+    cold = [client.cold(*job) for job in jobs]
+    client.flush()
+    before = client.stats()
+    warm = client.generate_at_once(jobs, marked(130))
+    assert [answer.cached for answer in warm] == [0] + [cell.extend(130)] * 7
+    assert max(a.distance(b) for a, b in zip(cold, warm, strict=True)) < TOLERANCE
+    after = client.stats()
+    assert [after[n] - before[n] for n in ("prefix_waits", "prefix_waits_met")] == [7, 7]
+
+
+def test_chats_under_system_prompts_of_their_own_at_once(client: Client, cell: Cell) -> None:
+    """Cut at their marks one a forward; who is computed whole beside one has its snapshot there."""
+    if not cell.has_states:
+        pytest.skip("only states have marks")
+    systems = [tokens(61 + i, 70) for i in range(3)]
+    first, second = (
+        [(system + tokens(seed + i, 60), 8) for i, system in enumerate(systems)]
+        for seed in (71, 81)
+    )
+    cold = [client.cold(*job) for job in (*first, *second)]
+    client.flush()
+    before = client.stats()
+    warm = client.generate_at_once(first, marked(70))
+    warm += client.generate_at_once(second, marked(70))
+    hit = cell.extend(70)
+    beside = hit if cell.tracked else 0
+    assert [answer.cached for answer in warm] == [0, 0, 0, hit, beside, hit]
+    assert max(a.distance(b) for a, b in zip(cold, warm, strict=True)) < TOLERANCE
+    after = client.stats()
+    whole = [after[n] - before[n] for n in ("snapshots_at_marks", "marks_lost")]
+    assert whole == ([1, 0] if cell.tracked else [0, 1])
 
 
 def test_a_short_answer(client: Client, cell: Cell) -> None:

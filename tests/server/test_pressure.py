@@ -55,6 +55,27 @@ def test_mixed_load(client: Client) -> None:
     assert client.pawl()["device_reads"] == 0
 
 
+def test_bursts(client: Client, cell: Cell) -> None:
+    """Groups under new system prompts in one message, more than fits at once: some wait for what
+    others compute, with hardly any room for it."""
+    draw = random.Random(3000)
+    stems = [tokens(3000 + i, 200) for i in range(4)]
+    jobs = [
+        (stems[i // 4] + tokens(3010 + i, draw.choice((5, 60, 300))), draw.choice((4, 30)))
+        for i in range(16)
+    ]
+    named = {"custom_params": {"cachepawl_checkpoints": 200}}
+    cold = [client.cold(*job, sampling_params=hopefully(job[1])) for job in jobs]
+    client.flush()
+    before = client.stats()
+    for _ in range(2):
+        warm = client.generate_at_once(jobs, lambda new: hopefully(new) | named)
+        assert worst(cold, warm) < TOLERANCE
+    after = client.wait_idle()
+    assert after["evicted_tokens"] > before["evicted_tokens"]
+    assert (after["prefix_waits_met"] > before["prefix_waits_met"]) == cell.has_states
+
+
 def test_eviction_and_return(client: Client, cell: Cell) -> None:
     """More prompts than fit: what went is for the policy to say, what comes back is right."""
     prompts = [tokens(60 + i, 400) for i in range(16)]

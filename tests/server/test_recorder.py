@@ -212,7 +212,8 @@ def the_log_has(
     assert rerun.cache is not None
     rerun.cache.check(2)
     again = rerun.cache.stats()
-    counted = {"lookups", "prompt_tokens", "hit_tokens", "checkpoints_skipped",
+    counted = {"lookups", "prompt_tokens", "hit_tokens", "checkpoints_skipped", "prefix_waits",
+               "prefix_waits_met", "snapshots_at_marks", "marks_lost",
                "admissions_refused", "prefixes_dropped"}  # fmt: skip
     assert {k: v for k, v in again.items() if k not in counted} == {
         k: v for k, v in stats.items() if k not in counted
