@@ -34,7 +34,7 @@ def ours(size: Slice, model: Path, policy: str, jobs: Sequence[Job], sent: Seque
     )
     scenario.check()
     measures = Measures(spec, size.memory_bytes)
-    Engine(scenario, measures).play(_requests(jobs, sent))
+    Engine(scenario, measures).play(_requests(jobs))
     return measures.total().hit
 
 
@@ -51,6 +51,6 @@ def stock(size: Slice, jobs: Sequence[Job]) -> int:
     return sum(one.usable for one in done)
 
 
-def _requests(jobs: Sequence[Job], sent: Sequence[float]) -> Iterator[TraceRequest]:
-    for job, at in zip(jobs, sent, strict=True):
-        yield TraceRequest(at - sent[0], Key(array("q", job.ids).tobytes()), job.answer, "")
+def _requests(jobs: Sequence[Job]) -> Iterator[TraceRequest]:
+    for job in jobs:
+        yield TraceRequest(job.at, Key(array("q", job.ids).tobytes()), job.answer, "")

@@ -1,8 +1,8 @@
 """`python -m benchmarks.served.run`: trace slices on real servers, stock SGLang and cachepawl.
 
-A real SGLang server on the CPU with a tiny random model, once stock and once with cachepawl for
-each policy, in the same bytes; the same requests, some at once.  Writes `served.json`.  Times
-hold beside each other in one run alone.  See docs/benchmarks.md.
+Real SGLang servers on the CPU with a tiny random model, one stock and one with cachepawl for each
+policy, in the same bytes; the same requests, as the trace spaces them, to all at the same time.
+Writes `served.json`.  Times hold beside each other in one run alone.  See docs/benchmarks.md.
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import psutil
 import requests
@@ -33,8 +34,8 @@ from cachepawl.policy import POLICIES
 from cachepawl_launch.cpu.flags import Limits, serve_args, serve_env
 from cachepawl_launch.demo.server import Server, choose_port, running
 
-AT_ONCE = 8
-"""Requests in one message."""
+MOST_OPEN = 64
+"""Requests that wait for an answer at once, at most."""
 STOCK = "sglang"
 
 
@@ -71,27 +72,34 @@ def server_of(who: str, size: Slice, model: Path, folder: Path) -> Iterator[Serv
         yield server
 
 
-def play(server: Server, jobs: Sequence[Job]) -> tuple[list[int], list[float], dict[str, float]]:
-    """All jobs, `AT_ONCE` in one message each, from an empty cache.
+class Answered(NamedTuple):
+    """What came of one job."""
 
-    Returns what each hit in tokens, when each was sent in seconds, and what one took on average.
-    """
-    _flush(server)
-    hits: list[int] = []
-    sent: list[float] = []
-    started, cpu = time.perf_counter(), _cpu_seconds(server)
-    for first in range(0, len(jobs), AT_ONCE):
-        some = jobs[first : first + AT_ONCE]
-        sampling = [{"temperature": 0, "max_new_tokens": job.answer, "ignore_eos": True}
-                    for job in some]  # fmt: skip
-        body = {"input_ids": [job.ids for job in some], "sampling_params": sampling}
-        sent += [time.perf_counter()] * len(some)
-        reply = requests.post(f"{server.client.url}/generate", json=body, timeout=600)
-        reply.raise_for_status()
-        hits += [answer["meta_info"]["cached_tokens"] for answer in reply.json()]
-    spent = time.perf_counter() - started, _cpu_seconds(server) - cpu
-    wall, busy = (round(1000 * seconds / len(jobs), 1) for seconds in spent)
-    return hits, sent, {"ms_per_request": wall, "cpu_ms_per_request": busy}
+    hit: int
+    """Tokens."""
+    seconds: float
+    """From its sending to its whole answer."""
+
+
+def play(server: Server, jobs: Sequence[Job]) -> list[Answered]:
+    """All jobs, each sent at its time whether or not others have been answered."""
+    started = time.perf_counter()
+    with ThreadPoolExecutor(MOST_OPEN) as pool:
+        asked = []
+        for job in jobs:
+            time.sleep(max(0.0, started + job.at - time.perf_counter()))
+            asked.append(pool.submit(_ask, server, job))
+        return [one.result() for one in asked]
+
+
+def _ask(server: Server, job: Job) -> Answered:
+    sampling = {"temperature": 0, "max_new_tokens": job.answer, "ignore_eos": True}
+    body = {"input_ids": job.ids, "sampling_params": sampling}
+    started = time.perf_counter()
+    reply = requests.post(f"{server.client.url}/generate", json=body, timeout=600)
+    reply.raise_for_status()
+    hit = reply.json()["meta_info"]["cached_tokens"]
+    return Answered(hit, time.perf_counter() - started)
 
 
 def _cpu_seconds(server: Server) -> float:
@@ -101,23 +109,36 @@ def _cpu_seconds(server: Server) -> float:
     return sum(t.user + t.system for t in times)
 
 
-def _flush(server: Server) -> None:
-    for _ in range(400):  # SGLang answers 400 while it is busy
-        if requests.post(f"{server.client.url}/flush_cache", timeout=60).ok:
-            return
-        time.sleep(0.05)
-    raise CachepawlError("the server never became idle enough to flush its cache")
-
-
-def row_of(who: str, size: Slice, jobs: Sequence[Job], work: Path) -> dict[str, Any]:
-    """A server's figures on a slice, and what a replay of the same says."""
+def rows_of(
+    size: Slice, jobs: Sequence[Job], names: Sequence[str], work: Path
+) -> list[dict[str, Any]]:
+    """Figures of all servers on a slice, which they play at the same time; and of replays."""
     model = size.model(work)
-    with server_of(who, size, model, work) as server:
-        print(f"{size.trace}: {who}", file=sys.stderr, flush=True)
-        hits, sent, times = play(server, jobs)
-    prompt, cached = sum(len(job.ids) for job in jobs), sum(hits)
-    replayed = (expected.stock(size, jobs) if who == STOCK
-                else expected.ours(size, model, who, jobs, sent))  # fmt: skip
+    with ExitStack() as stack, ThreadPoolExecutor(len(names)) as pool:
+        servers = []
+        for who in names:  # one after the other: starting takes a core, and playing little of one
+            print(f"{size.trace}: {who} starts", file=sys.stderr, flush=True)
+            servers.append(stack.enter_context(server_of(who, size, model, work)))
+        for server in servers:
+            _ask(
+                server, jobs[0]._replace(ids=[5, 6, 7], answer=1)
+            )  # what is made when first needed
+        print(f"{size.trace}: {jobs[-1].at:.0f} s", file=sys.stderr, flush=True)
+        cpu = [_cpu_seconds(server) for server in servers]
+        played = list(pool.map(lambda server: play(server, jobs), servers))
+        spent = [_cpu_seconds(server) - before for server, before in zip(servers, cpu, strict=True)]
+    return [
+        _row(who, size, jobs, done, 1000 * busy / len(jobs), model)
+        for who, done, busy in zip(names, played, spent, strict=True)
+    ]
+
+
+def _row(
+    who: str, size: Slice, jobs: Sequence[Job], done: Sequence[Answered], cpu_ms: float, model: Path
+) -> dict[str, Any]:
+    prompt, cached = sum(len(job.ids) for job in jobs), sum(one.hit for one in done)
+    replayed = expected.stock(size, jobs) if who == STOCK else expected.ours(size, model, who, jobs)
+    took = sorted(1000 * one.seconds for one in done)
     return {
         "trace": size.trace,
         "server": who,
@@ -127,12 +148,14 @@ def row_of(who: str, size: Slice, jobs: Sequence[Job], work: Path) -> dict[str, 
         "recomputed_tokens": prompt - cached,
         "token_hit": round(cached / prompt, 5),
         "replayed_hit": round(replayed / prompt, 5),
-        **times,
+        "ms_mean": round(sum(took) / len(took), 1),
+        "ms_median": round(took[len(took) // 2], 1),
+        "cpu_ms": round(cpu_ms, 1),
     }
 
 
 def measure(options: argparse.Namespace) -> list[dict[str, Any]]:
-    """A row for each trace and server; one server at a time."""
+    """A row for each trace and server."""
     folder = options.traces or find_traces()
     if folder is None:
         raise CachepawlError("no traces: no folder shared/traces above this one; give --traces DIR")
@@ -141,7 +164,8 @@ def measure(options: argparse.Namespace) -> list[dict[str, Any]]:
     work = options.out / "served"
     work.mkdir(parents=True, exist_ok=True)
     names = (STOCK, *(options.policy or POLICIES))
-    return [row_of(who, *both, work) for both in zip(sizes, loads, strict=True) for who in names]
+    rows = [rows_of(size, jobs, names, work) for size, jobs in zip(sizes, loads, strict=True)]
+    return [row for some in rows for row in some]
 
 
 def main(argv: Sequence[str] | None = None) -> int:

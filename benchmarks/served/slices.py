@@ -43,6 +43,8 @@ class Slice(NamedTuple):
     """Tokens of the trace for one of the tiny model's: prompts become some hundred."""
     device_gb: float
     """Of the whole trace at full size, one of the budgets of `benchmarks.policy`."""
+    speed: float
+    """Seconds of the trace in one; 1 where the first requests take minutes, not hours."""
     changes: Mapping[str, Any]
     """To the tiny model's configuration: what makes its states as heavy as they should be."""
     entry: int
@@ -93,14 +95,18 @@ class Slice(NamedTuple):
             longest = (CONTEXT - SLACK) * self.scale
             raise CachepawlError(f"{path}: none of its requests is in the slice: one conversation "
                                  f"in {self.one_in}, prompts up to {longest} tokens")  # fmt: skip
-        return jobs
+        return [job._replace(at=job.at / self.speed) for job in jobs]
 
 
 SLICES = {
     made.trace: made
     for made in (
-        Slice("conversation", 8, 16, 80, {"mamba_num_heads": 8, "ssm_state_size": 21}, 128, 25_584),
-        Slice("synthetic", 8, 32, 80, {"mamba_num_heads": 8, "ssm_state_size": 9}, 128, 12_720),
-        Slice("claude-code", 2, 128, 40, {"mamba_num_heads": 4, "ssm_state_size": 3}, 128, 3_216),
+        Slice(
+            "conversation", 8, 16, 80, 1, {"mamba_num_heads": 8, "ssm_state_size": 21}, 128, 25_584
+        ),
+        Slice("synthetic", 8, 32, 80, 1, {"mamba_num_heads": 8, "ssm_state_size": 9}, 128, 12_720),
+        Slice(
+            "claude-code", 2, 128, 40, 4, {"mamba_num_heads": 4, "ssm_state_size": 3}, 128, 3_216
+        ),
     )
 }

@@ -32,10 +32,11 @@ def test_scaled_prompts_share_what_the_trace_shares() -> None:
     words = [[w] * RUN for w in range(4)]
     texts = [words[0] + words[1] + words[2], words[0] + words[1] + words[3] + [9] * 50,
              words[3] + words[1], words[0]]  # fmt: skip
-    jobs = scaled([request(text, 40 * i) for i, text in enumerate(texts)], SCALE, 1000, 10)
+    jobs = scaled([request(text, 40 * i, 7.0 + i) for i, text in enumerate(texts)], SCALE, 1000, 10)
     assert [len(job.ids) for job in jobs] == [3 * BLOCK + 1, 3 * BLOCK + 12, 2 * BLOCK + 1,
                                               BLOCK + 1]  # fmt: skip
     assert [job.answer for job in jobs] == [1, 10, 20, 30]
+    assert [job.at for job in jobs] == [0, 1, 2, 3]
     for (a, one), (b, other) in combinations(enumerate(jobs), 2):
         real = common(texts[a], texts[b]) // RUN * BLOCK
         # What is a request's own begins anew: by chance it may share a token or two.
@@ -81,22 +82,21 @@ def test_a_slice_has_the_proportions_of_the_whole(size: Slice, tmp_path: Path) -
 
 def test_a_replay_hits_what_fits_and_what_the_policy_keeps(tmp_path: Path) -> None:
     size = SLICES["claude-code"]
-    jobs = [Job([n] * 4 * BLOCK + list(range(50)), 3) for n in (1, 2, 1, 2)]
-    sent = [0.0, 0.0, 1.0, 1.0]
+    jobs = [Job([n] * 4 * BLOCK + list(range(50)), 3, float(i)) for i, n in enumerate((1, 2, 1, 2))]
     model = size.model(tmp_path)
-    assert expected.ours(size, model, "lru", jobs, sent) == 2 * 4 * BLOCK
+    assert expected.ours(size, model, "lru", jobs) == 2 * 4 * BLOCK
     one = size._replace(device_gb=size.device_gb / 12)
-    assert expected.ours(one, model, "lru", jobs, sent) < 2 * 4 * BLOCK
+    assert expected.ours(one, model, "lru", jobs) < 2 * 4 * BLOCK
     wrong = size._replace(state=size.state + 4)
     with pytest.raises(InvariantError, match="other bytes"):
-        expected.ours(wrong, model, "lru", jobs, sent)
+        expected.ours(wrong, model, "lru", jobs)
 
 
 @pytest.mark.stress
 @pytest.mark.server
 def test_both_servers_play_the_same_load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     size = SLICES["conversation"]
-    whole = size._replace(one_in=1, device_gb=size.device_gb / size.one_in)
+    whole = size._replace(one_in=1, device_gb=size.device_gb / size.one_in, speed=10)
     monkeypatch.setitem(SLICES, "conversation", whole)
     plain = write_trace(tmp_path / "plain.jsonl", requests=60)
     path = tmp_path / TRACES["conversation"].path
