@@ -17,8 +17,8 @@ from cachepawl.offline.traces import TraceRequest
 from cachepawl.types import Key
 
 
-def ours(size: Slice, model: Path, policy: str, jobs: Sequence[Job], sent: Sequence[float]) -> int:
-    """Tokens that cachepawl hits; `sent` is when each job was, in seconds, never decreasing."""
+def ours(size: Slice, model: Path, policy: str, jobs: Sequence[Job]) -> int:
+    """Tokens that cachepawl hits under a policy."""
     spec = load_model(str(model)).spec
     if (spec.kv_bytes_per_token(), spec.state_bytes()) != (size.entry, size.state):
         raise InvariantError(f"{size}: {model} has other bytes")
