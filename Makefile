@@ -15,7 +15,8 @@ help:  ## what there is to make
 $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet -e ".[dev]"
+	# Bytecode is made when a module is first imported: of all that SGLang brings, few are.
+	$(BIN)/python -m pip install --quiet --no-compile -e ".[dev]"
 	touch $@
 
 setup: $(VENV)/.installed  ## the environment, with SGLang (several GB, some minutes)

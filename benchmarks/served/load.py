@@ -26,18 +26,22 @@ class Job(NamedTuple):
 
     ids: list[int]
     answer: int
+    at: float
+    """Seconds after the first, in the trace's time."""
 
 
 def scaled(requests: Iterable[TraceRequest], scale: int, longest: int, count: int) -> list[Job]:
     """The first `count` requests whose prompts are at most `longest` tokens when scaled."""
     jobs: list[Job] = []
+    start: float | None = None
     for number, request in enumerate(requests):
         if len(jobs) == count:
             break
         tokens = len(request.key.tokens) // TOKEN_BYTES
         if 0 < tokens // scale <= longest:
             answer = max(1, min(request.output // scale, MOST_ANSWER))
-            jobs.append(Job(_prompt(request, scale, number), answer))
+            start = request.at if start is None else start
+            jobs.append(Job(_prompt(request, scale, number), answer, request.at - start))
     return jobs
 
 

@@ -1,8 +1,8 @@
 """`python -m benchmarks.served.run`: trace slices on real servers, stock SGLang and cachepawl.
 
-A real SGLang server on the CPU with a tiny random model, once stock and once with cachepawl for
-each policy, in the same bytes; the same requests, some at once.  Writes `served.json`.  Times
-hold beside each other in one run alone.  See docs/benchmarks.md.
+Real SGLang servers on the CPU with a tiny random model, one stock and one with cachepawl for each
+policy, in the same bytes; the same requests, as the trace spaces them, to all at the same time.
+Writes `served.json`.  Times hold beside each other in one run alone.  See docs/benchmarks.md.
 """
 
 from __future__ import annotations
@@ -13,128 +13,159 @@ import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import psutil
 import requests
 from rich.console import Console
 
+from benchmarks import arguments
 from benchmarks.machine import describe_machine
-from benchmarks.policy.inputs import TRACES, Requests, conversation_of, find_traces
-from benchmarks.served.load import Job, scaled
+from benchmarks.policy.inputs import find_traces
+from benchmarks.served import expected
+from benchmarks.served.load import Job
+from benchmarks.served.slices import CHUNK, CONTEXT, FAMILY, PAGE, RUNNING, SLICES, Slice
 from benchmarks.tables import show_rows
 from cachepawl.errors import CachepawlError
 from cachepawl.policy import POLICIES
 from cachepawl_launch.cpu.flags import Limits, serve_args, serve_env
-from cachepawl_launch.cpu.tiny import make_tiny
 from cachepawl_launch.demo.server import Server, choose_port, running
 
-FAMILY, PAGE = "nemotron_h", 1
-"""At page 1 the tiny model's states fill their frames, as real models' nearly do at page 16."""
-ENTRY, STATE = 512, 11264
-"""Bytes of a token's KV and of a state of that model, as the server prints them."""
-SCALES = {"conversation": 16, "synthetic": 32, "claude-code": 128}
-"""Tokens of a trace for one of the tiny model's: median prompts become some hundred."""
-SAMPLES = {"conversation": 32, "synthetic": 32, "claude-code": 1}
-"""One conversation in so many is played whole, so that turns follow while few have come between."""
-TOKENS, STATES = 6400, 261
-"""Stock's pools: 6 MiB at --mamba-full-memory-ratio 0.9."""
-CONTEXT, CHUNK, AT_ONCE, RUNNING = 4096, 512, 8, 4
+MOST_OPEN = 64
+"""Requests that wait for an answer at once, at most."""
 STOCK = "sglang"
 
 
 def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.served.run", description=__doc__)
-    parser.add_argument("--traces", type=Path, help="folder; default: shared/traces above this one")
-    parser.add_argument("--trace", action="append", choices=SCALES, help="default: all")
-    parser.add_argument("--policy", action="append", choices=POLICIES, help="default: all")
-    parser.add_argument("--requests", type=int, default=120, help="of each trace")
-    parser.add_argument("--out", type=Path, default=Path("build/bench"))
+    add = parser.add_argument
+    add("--traces", type=Path, help="folder; default: shared/traces above this one")
+    add("--trace", action="append", choices=SLICES, help="default: all")
+    add("--policy", action="append", choices=POLICIES, help="default: all")
+    add("--requests", type=arguments.count("--requests"), default=320, help="of each trace")
+    add("--out", type=Path, default=Path("build/bench"))
     return parser.parse_args(argv)
 
 
-def jobs_of(folder: Path, name: str, count: int) -> list[Job]:
-    """The load of one trace.  CachepawlError if it is not there."""
-    path = folder / TRACES[name].path
-    if not path.is_file():
-        raise CachepawlError(f"no such trace: {path}; give --traces DIR")
-    trace = Requests(path)
-    block, one_in = trace.block_tokens, SAMPLES[name]
-    some = (r for r in trace.play() if conversation_of(r, block) % one_in == 0)
-    return scaled(some, SCALES[name], CONTEXT - 64, count)
-
-
 @contextmanager
-def server_of(who: str, folder: Path) -> Iterator[Server]:
+def server_of(who: str, size: Slice, model: Path, folder: Path) -> Iterator[Server]:
     """A ready server: stock, or cachepawl under a policy, in the same bytes."""
-    limits = Limits(TOKENS, STATES, RUNNING, CONTEXT, CHUNK)
+    limits = Limits(size.tokens, size.states, RUNNING, CONTEXT, CHUNK)
     more: list[str] = []
     entry = ["sglang.launch_server"]
     if who != STOCK:
         limits = Limits(None, None, RUNNING, CONTEXT, CHUNK)
-        # What stock reserves: KV with its padding page, states with their padding slot.
-        size = ((TOKENS + PAGE) * ENTRY + (STATES + 1) * STATE) / 2**30
-        more = ["--cachepawl-device-gb", f"{size:.9f}", "--cachepawl-policy", who]
+        # Rounded up, by less than a byte in a frame of thousands.
+        more = ["--cachepawl-device-gb", f"{size.memory_bytes / 2**30:.12f}",
+                "--cachepawl-policy", who]  # fmt: skip
         entry = ["cachepawl.launch_server", "--cachepawl-cpu"]
     port = choose_port(None)
-    model = make_tiny(FAMILY, folder / "models")
-    command = [sys.executable, "-m", *entry, "--model-path", str(model), "--host", "127.0.0.1",
-               "--port", str(port), *serve_args(FAMILY, PAGE, limits=limits), *more]  # fmt: skip
+    command = [sys.executable, "-m", *entry, "--model-path", str(model.resolve()),
+               "--host", "127.0.0.1", "--port", str(port),
+               *serve_args(FAMILY, PAGE, limits=limits), *more]  # fmt: skip
     os.environ.update(serve_env())
-    with running(command, port, (folder / f"{who}.log").resolve()) as server:
+    with running(command, port, (folder / f"{size.trace}-{who}.log").resolve()) as server:
         server.wait_ready(lambda _: None)
         yield server
 
 
-def play(server: Server, jobs: Sequence[Job]) -> dict[str, Any]:
-    """All jobs, `AT_ONCE` in one message each; hits and time.  The cache is emptied before."""
-    _flush(server)
+class Answered(NamedTuple):
+    """What came of one job."""
+
+    hit: int
+    """Tokens."""
+    seconds: float
+    """From its sending to its whole answer."""
+
+
+def play(server: Server, jobs: Sequence[Job]) -> list[Answered]:
+    """All jobs, each sent at its time whether or not others have been answered."""
     started = time.perf_counter()
-    cached = 0
-    for first in range(0, len(jobs), AT_ONCE):
-        some = jobs[first : first + AT_ONCE]
-        sampling = [{"temperature": 0, "max_new_tokens": job.answer, "ignore_eos": True}
-                    for job in some]  # fmt: skip
-        body = {"input_ids": [job.ids for job in some], "sampling_params": sampling}
-        reply = requests.post(f"{server.client.url}/generate", json=body, timeout=600)
-        reply.raise_for_status()
-        cached += sum(answer["meta_info"]["cached_tokens"] for answer in reply.json())
-    seconds = time.perf_counter() - started
-    prompt = sum(len(job.ids) for job in jobs)
+    with ThreadPoolExecutor(MOST_OPEN) as pool:
+        asked = []
+        for job in jobs:
+            time.sleep(max(0.0, started + job.at - time.perf_counter()))
+            asked.append(pool.submit(_ask, server, job))
+        return [one.result() for one in asked]
+
+
+def _ask(server: Server, job: Job) -> Answered:
+    sampling = {"temperature": 0, "max_new_tokens": job.answer, "ignore_eos": True}
+    body = {"input_ids": job.ids, "sampling_params": sampling}
+    started = time.perf_counter()
+    reply = requests.post(f"{server.client.url}/generate", json=body, timeout=600)
+    reply.raise_for_status()
+    hit = reply.json()["meta_info"]["cached_tokens"]
+    return Answered(hit, time.perf_counter() - started)
+
+
+def _cpu_seconds(server: Server) -> float:
+    """CPU time of all the server's processes so far."""
+    first = psutil.Process(server.process.pid)
+    times = [process.cpu_times() for process in (first, *first.children(recursive=True))]
+    return sum(t.user + t.system for t in times)
+
+
+def rows_of(
+    size: Slice, jobs: Sequence[Job], names: Sequence[str], work: Path
+) -> list[dict[str, Any]]:
+    """Figures of all servers on a slice, which they play at the same time; and of replays."""
+    model = size.model(work)
+    with ExitStack() as stack, ThreadPoolExecutor(len(names)) as pool:
+        servers = []
+        for who in names:  # one after the other: starting takes a core, and playing little of one
+            print(f"{size.trace}: {who} starts", file=sys.stderr, flush=True)
+            servers.append(stack.enter_context(server_of(who, size, model, work)))
+        for server in servers:
+            _ask(
+                server, jobs[0]._replace(ids=[5, 6, 7], answer=1)
+            )  # what is made when first needed
+        print(f"{size.trace}: {jobs[-1].at:.0f} s", file=sys.stderr, flush=True)
+        cpu = [_cpu_seconds(server) for server in servers]
+        played = list(pool.map(lambda server: play(server, jobs), servers))
+        spent = [_cpu_seconds(server) - before for server, before in zip(servers, cpu, strict=True)]
+    return [
+        _row(who, size, jobs, done, 1000 * busy / len(jobs), model)
+        for who, done, busy in zip(names, played, spent, strict=True)
+    ]
+
+
+def _row(
+    who: str, size: Slice, jobs: Sequence[Job], done: Sequence[Answered], cpu_ms: float, model: Path
+) -> dict[str, Any]:
+    prompt, cached = sum(len(job.ids) for job in jobs), sum(one.hit for one in done)
+    replayed = expected.stock(size, jobs) if who == STOCK else expected.ours(size, model, who, jobs)
+    took = sorted(1000 * one.seconds for one in done)
     return {
+        "trace": size.trace,
+        "server": who,
         "requests": len(jobs),
         "prompt_tokens": prompt,
         "cached_tokens": cached,
         "recomputed_tokens": prompt - cached,
         "token_hit": round(cached / prompt, 5),
-        "ms_per_request": round(1000 * seconds / len(jobs), 1),
+        "replayed_hit": round(replayed / prompt, 5),
+        "ms_mean": round(sum(took) / len(took), 1),
+        "ms_median": round(took[len(took) // 2], 1),
+        "cpu_ms": round(cpu_ms, 1),
     }
 
 
-def _flush(server: Server) -> None:
-    for _ in range(400):  # SGLang answers 400 while it is busy
-        if requests.post(f"{server.client.url}/flush_cache", timeout=60).ok:
-            return
-        time.sleep(0.05)
-    raise CachepawlError("the server never became idle enough to flush its cache")
-
-
 def measure(options: argparse.Namespace) -> list[dict[str, Any]]:
-    """A row for each trace and server; one server at a time."""
+    """A row for each trace and server."""
     folder = options.traces or find_traces()
     if folder is None:
         raise CachepawlError("no traces: no folder shared/traces above this one; give --traces DIR")
-    loads = {name: jobs_of(folder, name, options.requests) for name in options.trace or SCALES}
+    sizes = [SLICES[name] for name in dict.fromkeys(options.trace or SLICES)]
+    loads = [size.jobs(folder, options.requests) for size in sizes]
     work = options.out / "served"
     work.mkdir(parents=True, exist_ok=True)
-    rows = []
-    for who in (STOCK, *(options.policy or POLICIES)):
-        with server_of(who, work) as server:
-            for name, jobs in loads.items():
-                print(f"{who}: {name}", file=sys.stderr, flush=True)
-                rows.append({"trace": name, "server": who} | play(server, jobs))
-    return sorted(rows, key=lambda row: list(loads).index(row["trace"]))
+    names = (STOCK, *(options.policy or POLICIES))
+    rows = [rows_of(size, jobs, names, work) for size, jobs in zip(sizes, loads, strict=True)]
+    return [row for some in rows for row in some]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -144,10 +175,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except CachepawlError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    memory = (TOKENS + PAGE) * ENTRY + (STATES + 1) * STATE
-    found = {"cells": rows, "memory_bytes": memory, "machine": describe_machine()}
+    slices = {name: size._asdict() | {"memory_bytes": size.memory_bytes, "tokens": size.tokens,
+                                      "states": size.states, "full_state": size.full_state}
+              for name, size in SLICES.items()}  # fmt: skip
+    found = {"cells": rows, "slices": slices, "machine": describe_machine()}
     (options.out / "served.json").write_text(json.dumps(found, indent=1) + "\n")
-    show_rows(Console(), f"{memory / 2**20:.1f} MiB, {FAMILY}, page {PAGE}", rows)
+    show_rows(Console(), f"{FAMILY}, page {PAGE}", rows)
     return 0
 
 
