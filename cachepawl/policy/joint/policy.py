@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from cachepawl.policy.base import EvictionPolicy, Facts, Kind, Victim
 from cachepawl.policy.joint.checks import violations
 from cachepawl.policy.joint.history import OldSpell
-from cachepawl.policy.joint.ranks import NO_RANK, Queue, rank_of
+from cachepawl.policy.joint.ranks import NO_RANK, Queue, withdraw
 from cachepawl.policy.joint.reasons import why
 from cachepawl.policy.joint.requests import Requests
 from cachepawl.policy.joint.sites import STRIDE, Site
@@ -170,7 +170,7 @@ class Joint(EvictionPolicy):
         if victim.kind == "window":
             self.score(unit)
             return
-        self._dequeue(unit)
+        withdraw(unit)
         unit.part()
         self.units.drop(node)
         if victim.kind == "kv":
@@ -178,7 +178,10 @@ class Joint(EvictionPolicy):
 
     def unlocked(self, tree: RadixTree, node: Node) -> None:
         unit = self.units.get(node)
-        if unit is not None and (unit.rank < 0 or unit.leaf != frees_kv(node)):
+        if unit is None:
+            return
+        queue = self.leaves if frees_kv(node) else self.inner
+        if unit.rank is None or unit.rank.queue is not queue:
             self._look(tree, unit)
 
     # Looking at it
@@ -220,15 +223,21 @@ class Joint(EvictionPolicy):
             unit = self._first(kind)
             if unit is None:
                 return None
-            rank, leaf = unit.rank, unit.leaf
+            rank = unit.rank
             if looks < MOST_LOOKS:
                 looks += 1
                 self._look(tree, unit)
-                if unit.rank != rank or unit.leaf != leaf:
+                if unit.rank is not rank:
                     continue
-            if frees_kv(unit.node) if leaf else not unit.node.state_lock:
+            if self._can_go(unit):
                 return unit
-            self._dequeue(unit)
+            withdraw(unit)
+
+    def _can_go(self, unit: Unit) -> bool:
+        """Whether nothing keeps what its queue says that it would free."""
+        assert unit.rank is not None
+        node = unit.node
+        return frees_kv(node) if unit.rank.queue is self.leaves else not node.state_lock
 
     def _first(self, kind: Kind | None) -> Unit | None:
         leaf = self.leaves.least()
@@ -268,14 +277,12 @@ class Joint(EvictionPolicy):
         node = unit.node
         leaf = not node.children and not node.full_lock
         unit.saving = saving(tree, node, self.cost, leaf)
-        if unit.rank >= 0 and leaf == unit.leaf and (leaf or not node.state_lock):
-            self.score(unit)
-            return
-        self._dequeue(unit)
-        unit.leaf = leaf
-        if leaf or (node.state is not None and not node.state_lock):
-            unit.rank = rank_of(self.worth(unit))
-            (self.leaves if leaf else self.inner).add(unit, unit.rank)
+        if leaf:
+            self.leaves.put(unit, unit.score(self.requests.classes.coarsest))
+        elif node.state is not None and not node.state_lock:
+            self.inner.put(unit, unit.score(self.requests.classes.coarsest))
+        else:
+            withdraw(unit)
 
     def worth(self, unit: Unit) -> float:
         """Its score, by what is known now."""
@@ -283,19 +290,8 @@ class Joint(EvictionPolicy):
 
     def score(self, unit: Unit) -> None:
         """Its sites changed: move it in its queue."""
-        if unit.rank < 0:
-            return
-        rank = rank_of(self.worth(unit))
-        if rank != unit.rank:
-            queue = self.leaves if unit.leaf else self.inner
-            queue.remove(unit, unit.rank)
-            queue.add(unit, rank)
-            unit.rank = rank
-
-    def _dequeue(self, unit: Unit) -> None:
-        if unit.rank >= 0:
-            (self.leaves if unit.leaf else self.inner).remove(unit, unit.rank)
-            unit.rank = -1
+        if unit.rank is not None:
+            unit.rank.queue.put(unit, self.worth(unit))
 
     def _settle(self, tree: RadixTree) -> None:
         """After KV has left: what is a leaf now, or was beside it under a fork, frees more.
@@ -329,5 +325,4 @@ def _survivor(tree: RadixTree, leaf: Node) -> Node:
 
 
 def _worth(site: Site) -> float:
-    assert site.table is not None
     return site.table.rates[site.step]

@@ -17,7 +17,6 @@ from cachepawl.policy.joint.history import OldSpell
 from cachepawl.policy.joint.sites import MARK_BYTES, Site, Sites, Walk, marks_of
 from cachepawl.policy.joint.spells import Spells
 from cachepawl.policy.joint.survival import Table
-from cachepawl.policy.joint.units import Unit
 from cachepawl.tree import RadixTree
 from cachepawl.types import TOKEN_BYTES, Key
 
@@ -35,9 +34,6 @@ class Tier(Protocol):
     """A cache's policy, as far as its units carry sites."""
 
     tree: RadixTree
-
-    def score(self, unit: Unit) -> None:
-        """A site of the unit changed."""
 
     def let_go(self, site: Site) -> None:
         """No unit of this tier carries the site any more."""
@@ -157,11 +153,12 @@ class Requests:
 
     def _advance(self) -> None:
         """Who carries what has another age now is worth more or less than before."""
+        coarsest = self.classes.coarsest
         for site, step in self.spells.advance(self.now, MOST_ADVANCES):
             site.step = step
-            for tier, unit in zip(self.tiers, site.carriers):  # noqa: B905  tiers may be fewer
-                if unit is not None:
-                    tier.score(unit)
+            for unit in site.carriers:
+                if unit is not None and unit.rank is not None:
+                    unit.rank.queue.put(unit, unit.score(coarsest))
 
     def _learn(self, walk: Walk, marks: bytes, limit: int, known: int) -> Site:
         """Uses of sites on the way, new ones where it parts and ends; returns the end."""
@@ -201,14 +198,12 @@ class Requests:
         So sites of that class are used at such an age.  This one's own spell goes on, for where
         the prompt left is a site of its own from now on.
         """
-        assert site.table is not None
         self.spells.add_use(site.table, self.now - site.last, self.now)
 
     def _use(self, site: Site) -> None:
         """Its carriers are worth more than before, which is noticed when they come up."""
         self.spells.end(site.spell, self.now)
         site.uses += 1
-        assert site.table is not None
         self._start(site, self.classes.used(site.table))
 
     def _start(self, site: Site, table: Table) -> None:

@@ -46,6 +46,9 @@ class Site(Link):
         "spell", "step", "table", "traits", "uses",
     )  # fmt: skip
 
+    table: Table
+    """Its class since its spell began; the start of a namespace has none."""
+
     def __init__(self, parent: Site | None, edge: bytes, end: int, traits: Traits) -> None:
         self.parent = parent
         self.number = 0
@@ -64,7 +67,6 @@ class Site(Link):
         self.spell = NONE
         self.step = STEPS - 1
         """Of the spell's age, as it was told last."""
-        self.table: Table | None = None
         self.carriers: list[Unit | None] = [None] * MOST_TIERS
         """Which unit of each tier would serve the next use."""
         self.answer: Site | None = None

@@ -70,6 +70,14 @@ class Table:
         if self._news == self._limit:
             self._due.append(self)
 
+    def went_on(self, level: int) -> None:
+        """A spell that is counted in the level before went on to this one."""
+        self.there[level - 1] -= 1
+        self.there[level] += 1
+        self._news += 1
+        if self._news == self._limit:
+            self._due.append(self)
+
     def tell(self) -> None:
         """The coarser class counts what is counted here.  O(levels)."""
         parent = self.parent
