@@ -67,7 +67,7 @@ class Classes:
 
     def table(self, traits: Traits, uses: int) -> Table:
         """The table of a site with so many uses so far."""
-        uses = min(uses, MOST_USES)
+        uses = uses if uses < MOST_USES else MOST_USES
         turn = turn_class(traits.turn)
         depth = place_in(DEPTHS, traits.depth)
         if uses:

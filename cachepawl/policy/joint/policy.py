@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from cachepawl.policy.base import EvictionPolicy, Facts, Kind, Victim
 from cachepawl.policy.joint.checks import violations
 from cachepawl.policy.joint.history import OldSpell
-from cachepawl.policy.joint.ranks import NO_RANK, Queue, withdraw
+from cachepawl.policy.joint.ranks import Queue, withdraw
 from cachepawl.policy.joint.reasons import why
 from cachepawl.policy.joint.requests import Requests
 from cachepawl.policy.joint.sites import STRIDE, Site
@@ -86,7 +86,7 @@ class Joint(EvictionPolicy):
         for unit in self.units:
             unit.part()
             for site in unit.sites:
-                site.carriers[self.place] = None
+                site.carry(self.place, None)
         self._fresh()
         if self.place == 0:
             self.requests.forget_all()
@@ -123,7 +123,9 @@ class Joint(EvictionPolicy):
     def _take(self, site: Site, unit: Unit, depth: int) -> None:
         """The unit carries a site from now on, unless a deeper one does."""
         before = site.carriers[self.place]
-        if before is None or before.node.end < depth:
+        if before is None:
+            self._claim(unit, site)
+        elif before.node.end < depth:
             self.let_go(site)
             self._claim(unit, site)
 
@@ -142,7 +144,7 @@ class Joint(EvictionPolicy):
             there = tier.units.get(source)
             if there is None:
                 continue
-            for site in list(there.sites):
+            for site in there.sites:
                 self._take(site, unit, node.end)
             if tier.place < self.place:
                 pair(there, unit)
@@ -161,10 +163,10 @@ class Joint(EvictionPolicy):
         unit = self.units.get(node)
         if unit is None:
             return
-        left, unit.sites = unit.sites, []
+        left, unit.sites = unit.sites, ()
         heir = above(tree, node)
         for site in left:
-            site.carriers[self.place] = None
+            site.carry(self.place, None)
             if heir.parent is not None:
                 self._claim(self.units.of(heir), site)
         if victim.kind == "window":
@@ -240,11 +242,12 @@ class Joint(EvictionPolicy):
         return frees_kv(node) if unit.rank.queue is self.leaves else not node.state_lock
 
     def _first(self, kind: Kind | None) -> Unit | None:
-        leaf = self.leaves.least()
-        inner = NO_RANK if kind == "kv" else self.inner.least()
-        if leaf <= inner:
-            return None if leaf == NO_RANK else self.leaves.first()
-        return self.inner.first()
+        lowest = self.leaves.lowest()
+        if kind != "kv":
+            inner = self.inner.lowest()
+            if lowest is None or (inner is not None and inner.number < lowest.number):
+                lowest = inner
+        return None if lowest is None else lowest.first()
 
     # Keeping scores
 
@@ -258,29 +261,29 @@ class Joint(EvictionPolicy):
 
     def let_go(self, site: Site) -> None:
         """No unit of this tier carries a site any more."""
-        unit, site.carriers[self.place] = site.carriers[self.place], None
+        unit = site.carriers[self.place]
+        site.carry(self.place, None)
         if unit is not None:
-            unit.sites.remove(site)
+            unit.sites = without(unit.sites, site)
             self.score(unit)
 
     def _claim(self, unit: Unit, site: Site) -> None:
         """The unit carries a site; of too many the one that is used least goes."""
-        unit.sites.append(site)
-        site.carriers[self.place] = unit
-        if len(unit.sites) > self.most_claims:
-            least = min(unit.sites, key=_worth)
-            least.carriers[self.place] = None
-            unit.sites.remove(least)
+        site.carry(self.place, unit)
+        sites = (*unit.sites, site)
+        if len(sites) > self.most_claims:
+            least = min(sites, key=_worth)
+            least.carry(self.place, None)
+            sites = without(sites, least)
+        unit.sites = sites
 
     def _look(self, tree: RadixTree, unit: Unit) -> None:
         """Work out what the unit saves and put it where it belongs."""
         node = unit.node
         leaf = not node.children and not node.full_lock
         unit.saving = saving(tree, node, self.cost, leaf)
-        if leaf:
-            self.leaves.put(unit, unit.score(self.requests.classes.coarsest))
-        elif node.state is not None and not node.state_lock:
-            self.inner.put(unit, unit.score(self.requests.classes.coarsest))
+        if leaf or (node.state is not None and not node.state_lock):
+            (self.leaves if leaf else self.inner).put(unit, self.worth(unit))
         else:
             withdraw(unit)
 
@@ -322,6 +325,10 @@ def _survivor(tree: RadixTree, leaf: Node) -> Node:
             break
         up = up.parent
     return up
+
+
+def without(sites: tuple[Site, ...], one: Site) -> tuple[Site, ...]:
+    return tuple(site for site in sites if site is not one)
 
 
 def _worth(site: Site) -> float:

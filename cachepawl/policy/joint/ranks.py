@@ -18,8 +18,7 @@ LEAST, MOST = -64, 64
 ALONG = [ldexp(part, octave - 4) for octave in range(LEAST, MOST) for part in range(16, 32)]
 BORDERS = (ulp(0.0), *ALONG[1:])
 """The least score of every rank from 1 on; rank 1 has whatever is above 0."""
-NO_RANK = len(BORDERS) + 1
-"""Above every rank."""
+RANKS = 1 + len(BORDERS)
 
 
 def rank_of(score: float) -> int:
@@ -54,12 +53,12 @@ class Queue(Generic[T]):
     """Things by rank, lowest first."""
 
     def __init__(self) -> None:
-        self._ranks: list[Rank[T] | None] = [None] * NO_RANK
+        self._ranks: list[Rank[T] | None] = [None] * RANKS
         """By number, those that something had so far."""
         self._used = 0
         """A bit for every rank that something has, and for some that nothing has any more."""
-        self._least = NO_RANK
-        """The lowest of them."""
+        self._lowest: Rank[T] | None = None
+        """The first of them."""
 
     def put(self, thing: T, score: float) -> None:
         """It stands here, by that score.  If its rank changes it leaves the old and is the last."""
@@ -76,28 +75,18 @@ class Queue(Generic[T]):
         last = rank.older
         if last is rank:
             self._used |= 1 << number
-            if number < self._least:
-                self._least = number
+            if self._lowest is None or number < self._lowest.number:
+                self._lowest = rank
         thing.rank = rank
         thing.older, thing.newer = last, rank
         last.newer = rank.older = thing
 
-    def least(self) -> int:
-        """The number of the first rank that something has; NO_RANK if there is nothing."""
-        used, least = self._used, self._least
-        while used and self._rank(least).empty:
-            used &= ~(1 << least)
-            least = (used & -used).bit_length() - 1 if used else NO_RANK
-        self._used, self._least = used, least
-        return least
-
-    def first(self) -> T:
-        """What comes first; the queue is not empty."""
-        return self._rank(self.least()).first()
-
-    def _rank(self, number: int) -> Rank[T]:
-        rank = self._ranks[number]
-        assert rank is not None  # something had it
+    def lowest(self) -> Rank[T] | None:
+        """The first rank that something has; None if there is nothing."""
+        rank = self._lowest
+        while rank is not None and rank.newer is rank:
+            self._used = used = self._used & ~(1 << rank.number)
+            self._lowest = rank = self._ranks[(used & -used).bit_length() - 1] if used else None
         return rank
 
     def __iter__(self) -> Iterator[T]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from cachepawl.errors import UnsettledError
 from cachepawl.policy.base import Facts
@@ -37,14 +37,6 @@ class Tier(Protocol):
 
     def let_go(self, site: Site) -> None:
         """No unit of this tier carries the site any more."""
-
-
-class _Known(NamedTuple):
-    """What the trees have of a key, tokens."""
-
-    kv_len: int
-    parted: bool
-    """Whether another prompt goes on differently from there."""
 
 
 class Requests:
@@ -112,7 +104,8 @@ class Requests:
             self._changes += 1
 
     def _began(self, key: Key, at: int, recalled: Facts | None) -> tuple[Facts, Site]:
-        self.now = max(self.now, at)
+        if at > self.now:
+            self.now = at
         self._advance()
         self.heard += 1
         if self.heard % WORK_EVERY == 0:
@@ -129,9 +122,8 @@ class Requests:
         else:
             # The last token is always computed; and where a tree knows that prompts part, marks
             # that agree by chance mean nothing.
-            known = self._known(key)
-            limit = min(last, known.kv_len) if known.parted else last
-            end = self._learn(walk, marks, limit, known.kv_len)
+            known, parted = self._known(key)
+            end = self._learn(walk, marks, min(last, known) if parted else last, known)
         self._forget_some()
         return facts, end
 
@@ -142,21 +134,21 @@ class Requests:
                 return
             self._forget(old)
 
-    def _known(self, key: Key) -> _Known:
-        """By the tree that has most of it."""
-        best = _Known(-1, False)
+    def _known(self, key: Key) -> tuple[int, bool]:
+        """Tokens of a key that the tree has which has most, and whether prompts part there."""
+        known, parted = -1, False
         for tier in self.tiers:
             found = tier.tree.peek(key)
-            if found.kv_len > best.kv_len:
-                best = _Known(found.kv_len, found.kv_len < found.deepest.end)
-        return best
+            if found.kv_len > known:
+                known, parted = found.kv_len, found.kv_len < found.deepest.end
+        return known, parted
 
     def _advance(self) -> None:
         """Who carries what has another age now is worth more or less than before."""
         coarsest = self.classes.coarsest
         for site, step in self.spells.advance(self.now, MOST_ADVANCES):
             site.step = step
-            for unit in site.carriers:
+            for unit in (site.device, site.host):
                 if unit is not None and unit.rank is not None:
                     unit.rank.queue.put(unit, unit.score(coarsest))
 

@@ -114,8 +114,8 @@ class Spells(Generic[Owner]):
         The rest follows at the next calls, older steps last.  Cost: what it looks at.
         """
         out: list[tuple[Owner, int]] = []
-        size, count, starts = self.most, self.count, self._starts
-        oldest = max(self.first, self._first_own)
+        size, count, starts, entering = self.most, self.count, self._starts, self._entering
+        oldest = self.first if self.first > self._first_own else self._first_own
         if oldest == count:
             return out
         first = starts[oldest % size]
@@ -123,16 +123,19 @@ class Spells(Generic[Owner]):
             edge = now - wait
             if first > edge or not most:
                 break  # nothing is as old, and older steps are later still
-            number = self._entering[step]
+            number = entering[step]
             if number < oldest:
                 number = oldest
             while number < count and starts[at := number % size] <= edge:
-                stop = min(at + most, at + count - number, size)
+                run = count - number
+                if run > most:
+                    run = most
+                stop = at + run if at + run < size else size
                 end = bisect_right(starts, edge, at, stop)
                 self._enter(step, at, end, out)
                 number += end - at
                 most -= end - at
-                self._entering[step] = number
+                entering[step] = number
                 if end < size:
                     break
         return out

@@ -8,9 +8,10 @@ still open says half of the level that it is in.  Classes with few spells lean o
 from __future__ import annotations
 
 from collections import deque
+from itertools import pairwise
 from math import sqrt
 
-from cachepawl.policy.joint.ages import LEVEL_OF_STEP, LEVELS, STEP_OF_LEVEL, WIDTHS
+from cachepawl.policy.joint.ages import HALVED, LAST, LEVELS, WIDTHS
 
 PRIOR = 0.08
 """Chance that a spell ends in a level, as long as nothing is known."""
@@ -83,13 +84,11 @@ class Table:
         parent = self.parent
         if parent is None:
             return
-        for mine, theirs, known in (
-            (self.there, parent.there, self.told[0]),
-            (self.ended, parent.ended, self.told[1]),
-        ):
-            for level, count in enumerate(mine):
-                theirs[level] += count - known[level]
-            known[:] = mine
+        there, ended = self.told
+        if self.there != there:
+            _hand_on(self.there, there, parent.there)
+        if self.ended != ended:
+            _hand_on(self.ended, ended, parent.ended)
         before = parent._news
         parent._news = before + self._news
         if before < parent._limit <= parent._news:
@@ -119,6 +118,12 @@ class Table:
         return [min(times * chance, MOST) for chance in parent.hazard]
 
 
+def _hand_on(mine: list[int], known: list[int], theirs: list[int]) -> None:
+    """The coarser class's counts follow from what it knew and from what is so now."""
+    theirs[:] = [all + now - was for all, now, was in zip(theirs, mine, known, strict=True)]
+    known[:] = mine
+
+
 def hazard_of(
     there: list[int], ended: list[int], before: list[float], weight: float
 ) -> list[float]:
@@ -126,14 +131,13 @@ def hazard_of(
     out = []
     on = 0
     """Spells that went on to the next level."""
-    for level in range(len(there) - 1, -1, -1):
-        over, reached = ended[level], on + there[level]
+    for over, here, belief in zip(ended[::-1], there[::-1], before[::-1], strict=True):
+        reached = on + here
         # Exposed are half of: reached - (reached - ended - went on) / 2
-        found = (over + weight * before[level]) / ((reached + over + on) / 2 + weight)
+        found = (over + weight * belief) / ((reached + over + on) / 2 + weight)
         out.append(found if found < MOST else MOST)
         on = reached
-    out.reverse()
-    return out
+    return out[::-1]
 
 
 def index_of(hazard: list[float]) -> list[float]:
@@ -142,21 +146,20 @@ def index_of(hazard: list[float]) -> list[float]:
     From the last level back: a level that is a worse bargain than the stretch behind it takes
     that stretch along, so stretches get worse from each to the next.  O(levels).
     """
-    index = [0.0] * len(hazard)
+    index = []
     stretches: list[tuple[float, float, float]] = []
     more = longer = left = 0.0
     """Uses and seconds of the stretch behind, and the chance to outlive it."""
-    for level in range(len(hazard) - 1, -1, -1):
-        uses = hazard[level]
+    for uses, width in zip(hazard[::-1], WIDTHS[::-1], strict=True):
         alive = 1 - uses
-        time = (1 - uses / 2) * WIDTHS[level]
+        time = (1 - uses / 2) * width
         while more * time > uses * longer:
             uses, time, alive = uses + alive * more, time + alive * longer, alive * left
             more, longer, left = stretches.pop()
-        index[level] = uses / time
+        index.append(uses / time)
         stretches.append((more, longer, left))
         more, longer, left = uses, time, alive
-    return index
+    return index[::-1]
 
 
 def rates_of(index: list[float]) -> list[float]:
@@ -164,9 +167,8 @@ def rates_of(index: list[float]) -> list[float]:
 
     The geometric one, as levels are powers.
     """
-    return [
-        index[level]
-        if step == STEP_OF_LEVEL[level]
-        else min(index[level], sqrt(index[level] * index[level + 1]))
-        for step, level in enumerate(LEVEL_OF_STEP)
-    ]
+    rates = index[:HALVED]
+    for here, behind in pairwise(index[HALVED:]):
+        rates += here, here if behind > here else sqrt(here * behind)
+    rates.append(index[LAST])
+    return rates

@@ -46,7 +46,7 @@ class Unit(Ranked):
         """The same in the tier below, where that has all of it."""
         self.origin: Unit | None = None
         """The same in the tier above, of which this is the copy."""
-        self.sites: list[Site] = []
+        self.sites: tuple[Site, ...] = ()
         self.saving = 0.0
         """Tokens that a use saves for each byte that is held, as seen last."""
         self.rank = None
