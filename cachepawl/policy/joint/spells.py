@@ -20,9 +20,10 @@ MOST_SPELLS = 1 << 16
 """Spells remembered."""
 ENDED, CENSORED = 32, 64
 """Added to the step in which a spell was over: it ended with a use, or nobody will know."""
-LATER_STEPS = tuple(enumerate(STEP_EDGES))[1:]
 STEP = ENDED - 1
 """The bits of a step."""
+LATER_STEPS = tuple(enumerate(STEP_EDGES))[1:]
+"""Steps that are entered, and after how many milliseconds."""
 NONE = -1
 """The number of no spell."""
 
@@ -141,7 +142,10 @@ class Spells(Generic[Owner]):
         return out
 
     def _enter(self, step: int, at: int, end: int, out: list[tuple[Owner, int]]) -> None:
-        """Those in places `[at, end)` that are not over enter a step, from the one before it."""
+        """Those in places `[at, end)` enter a step.
+
+        Of them those that go on are all in the step before: what could enter that one has.
+        """
         stages, tables, owners = self._stages, self._tables, self._owners
         before, level = step - 1, LEVEL_OF_STEP[step]
         next_level = level != LEVEL_OF_STEP[before]

@@ -119,8 +119,8 @@ class Table:
 
 
 def _hand_on(mine: list[int], known: list[int], theirs: list[int]) -> None:
-    """The coarser class's counts follow from what it knew and from what is so now."""
-    theirs[:] = [all + now - was for all, now, was in zip(theirs, mine, known, strict=True)]
+    """What the coarser class counts, `theirs`, follows from what it knew and from `mine`."""
+    theirs[:] = [total + now - was for total, now, was in zip(theirs, mine, known, strict=True)]
     known[:] = mine
 
 
