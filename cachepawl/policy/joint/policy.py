@@ -283,7 +283,8 @@ class Joint(EvictionPolicy):
         leaf = not node.children and not node.full_lock
         unit.saving = saving(tree, node, self.cost, leaf)
         if leaf or (node.state is not None and not node.state_lock):
-            (self.leaves if leaf else self.inner).put(unit, self.worth(unit))
+            score = unit.score(self.requests.classes.coarsest)
+            (self.leaves if leaf else self.inner).put(unit, score)
         else:
             withdraw(unit)
 

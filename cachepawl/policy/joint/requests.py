@@ -178,9 +178,9 @@ class Requests:
             traits = Traits(END, turn, gap, total * self.stride)
             end = self.sites.make(walk, marks, total, traits)
             self._start(end, self.classes.table(traits, 0))
-        elif end is not used and end.parent is not None and total * self.stride - 1 <= limit:
-            self._use(end)
-        if end.parent is not None:
+        elif end is not used and end.parent is not None:
+            if total * self.stride - 1 <= limit:
+                self._use(end)
             self.sites.touch(end)
         return end
 

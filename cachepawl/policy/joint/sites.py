@@ -205,7 +205,8 @@ class Sites:
 
     def excess(self) -> Site | None:
         """A site that is to be forgotten, for there are too many; None if none comes up soon."""
-        if len(self) <= self._most_sites and self.marks <= self._most_marks:
+        count = len(self._numbered) - 1 - len(self._free)
+        if count <= self._most_sites and self.marks <= self._most_marks:
             return None
         bared = self._bared
         if bared is not None and not bared.children:
