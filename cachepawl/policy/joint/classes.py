@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from cachepawl.policy.joint.survival import Table
+from cachepawl.policy.joint.survival import BETWEEN, Table
 
 END, BRANCH, ANSWER = 0, 1, 2
 """Kinds of sites: a prompt ended here, prompts parted here, an answer ended here."""
@@ -92,7 +92,7 @@ class Classes:
         table = self.tables.get(key)
         if table is None:
             table = self.coarsest
-            for cut in (2, 3, len(key)):
+            for cut in (*BETWEEN, len(key)):
                 parent, part = table, key[:cut]
                 table = self.tables.get(part)
                 if table is None:

@@ -25,6 +25,10 @@ STALE = 4
 """A table is worked out again when a part in so many of what it knows is new."""
 
 
+BETWEEN = 2, 3
+"""Parts of the keys of classes between the finest and the coarsest."""
+
+
 class Table:
     """Counts of one class and what follows from them.
 
@@ -46,15 +50,17 @@ class Table:
         """Of those, the ones that ended with a use."""
         self.hazard: list[float] = [PRIOR] * LEVELS if parent is None else self._belief(parent)
         """For each level the chance that a spell that reaches it ends in it."""
-        self.index: list[float] = index_of(self.hazard)
+        self.index: list[float] = []
         """For each level the uses a second that holding on pays, at best, from there on.
 
         Expected uses over expected seconds until a use or until one gives up, for the best
         moment to give up: the Gittins index of a spell of that age (J. C. Gittins, Bandit
-        processes and dynamic allocation indices, 1979).  As worked out last.
+        processes and dynamic allocation indices, 1979).  As worked out last; nothing in a
+        class between the finest and the coarsest, of which nobody asks it.
         """
-        self.rates: list[float] = rates_of(self.index)
+        self.rates: list[float] = []
         """The same for each step."""
+        self._rate()
         self.used: Table | None = None
         """Of what is in this class and is used once more, where known."""
         self.told = [0] * LEVELS, [0] * LEVELS
@@ -103,8 +109,12 @@ class Table:
         self._news = 0
         self._limit = sum(self.there) // STALE or 1
         self.hazard = hazard_of(self.there, self.ended, before, weight)
-        self.index = index_of(self.hazard)
-        self.rates = rates_of(self.index)
+        self._rate()
+
+    def _rate(self) -> None:
+        if len(self.key) not in BETWEEN:
+            self.index = index_of(self.hazard)
+            self.rates = rates_of(self.index)
 
     def _belief(self, parent: Table) -> list[float]:
         """What is believed without a spell of this class: what the coarser one knows.
