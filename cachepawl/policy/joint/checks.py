@@ -45,15 +45,17 @@ def _units(policy: Joint, tree: RadixTree) -> Iterator[str]:
 
 
 def _queues(policy: Joint) -> Iterator[str]:
-    for leaf, queue in ((True, policy.leaves), (False, policy.inner)):
+    queued = set()
+    for queue, name in ((policy.leaves, "leaves"), (policy.inner, "inner nodes")):
         for unit in queue:
-            if policy.units.get(unit.node) is not unit or unit.leaf != leaf or unit.rank < 0:
-                yield f"{unit.node!r} is in a queue of {'leaves' if leaf else 'inner nodes'}"
-    queued = {id(unit) for queue in (policy.leaves, policy.inner) for unit in queue}
+            queued.add(id(unit))
+            known = policy.units.get(unit.node) is unit
+            if not known or unit.rank is None or unit.rank.queue is not queue:
+                yield f"{unit.node!r} is in a queue of {name}"
     for unit in policy.units:
-        if (unit.rank >= 0) != (id(unit) in queued):
-            yield f"{unit.node!r} has rank {unit.rank} and does not stand there"
-        if unit.rank < 0 and not _locked(unit) and policy.settled:
+        if unit.rank is not None and id(unit) not in queued:
+            yield f"{unit.node!r} has rank {unit.rank.number} and does not stand there"
+        if unit.rank is None and not _locked(unit) and policy.settled:
             yield f"{unit.node!r} could go and is in no queue"
 
 

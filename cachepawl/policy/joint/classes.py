@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from cachepawl.policy.joint.survival import Table
+from cachepawl.policy.joint.survival import BETWEEN, Table
 
 END, BRANCH, ANSWER = 0, 1, 2
 """Kinds of sites: a prompt ended here, prompts parted here, an answer ended here."""
@@ -67,7 +67,7 @@ class Classes:
 
     def table(self, traits: Traits, uses: int) -> Table:
         """The table of a site with so many uses so far."""
-        uses = min(uses, MOST_USES)
+        uses = uses if uses < MOST_USES else MOST_USES
         turn = turn_class(traits.turn)
         depth = place_in(DEPTHS, traits.depth)
         if uses:
@@ -92,7 +92,7 @@ class Classes:
         table = self.tables.get(key)
         if table is None:
             table = self.coarsest
-            for cut in (2, 3, len(key)):
+            for cut in (*BETWEEN, len(key)):
                 parent, part = table, key[:cut]
                 table = self.tables.get(part)
                 if table is None:

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from cachepawl.policy.base import EvictionPolicy, Facts, Kind, Victim
 from cachepawl.policy.joint.checks import violations
 from cachepawl.policy.joint.history import OldSpell
-from cachepawl.policy.joint.ranks import NO_RANK, Queue, rank_of
+from cachepawl.policy.joint.ranks import Queue, withdraw
 from cachepawl.policy.joint.reasons import why
 from cachepawl.policy.joint.requests import Requests
 from cachepawl.policy.joint.sites import STRIDE, Site
@@ -86,7 +86,7 @@ class Joint(EvictionPolicy):
         for unit in self.units:
             unit.part()
             for site in unit.sites:
-                site.carriers[self.place] = None
+                site.carry(self.place, None)
         self._fresh()
         if self.place == 0:
             self.requests.forget_all()
@@ -123,7 +123,9 @@ class Joint(EvictionPolicy):
     def _take(self, site: Site, unit: Unit, depth: int) -> None:
         """The unit carries a site from now on, unless a deeper one does."""
         before = site.carriers[self.place]
-        if before is None or before.node.end < depth:
+        if before is None:
+            self._claim(unit, site)
+        elif before.node.end < depth:
             self.let_go(site)
             self._claim(unit, site)
 
@@ -142,7 +144,7 @@ class Joint(EvictionPolicy):
             there = tier.units.get(source)
             if there is None:
                 continue
-            for site in list(there.sites):
+            for site in there.sites:
                 self._take(site, unit, node.end)
             if tier.place < self.place:
                 pair(there, unit)
@@ -161,16 +163,16 @@ class Joint(EvictionPolicy):
         unit = self.units.get(node)
         if unit is None:
             return
-        left, unit.sites = unit.sites, []
+        left, unit.sites = unit.sites, ()
         heir = above(tree, node)
         for site in left:
-            site.carriers[self.place] = None
+            site.carry(self.place, None)
             if heir.parent is not None:
                 self._claim(self.units.of(heir), site)
         if victim.kind == "window":
             self.score(unit)
             return
-        self._dequeue(unit)
+        withdraw(unit)
         unit.part()
         self.units.drop(node)
         if victim.kind == "kv":
@@ -178,7 +180,10 @@ class Joint(EvictionPolicy):
 
     def unlocked(self, tree: RadixTree, node: Node) -> None:
         unit = self.units.get(node)
-        if unit is not None and (unit.rank < 0 or unit.leaf != frees_kv(node)):
+        if unit is None:
+            return
+        queue = self.leaves if frees_kv(node) else self.inner
+        if unit.rank is None or unit.rank.queue is not queue:
             self._look(tree, unit)
 
     # Looking at it
@@ -220,22 +225,29 @@ class Joint(EvictionPolicy):
             unit = self._first(kind)
             if unit is None:
                 return None
-            rank, leaf = unit.rank, unit.leaf
+            rank = unit.rank
             if looks < MOST_LOOKS:
                 looks += 1
                 self._look(tree, unit)
-                if unit.rank != rank or unit.leaf != leaf:
+                if unit.rank is not rank:
                     continue
-            if frees_kv(unit.node) if leaf else not unit.node.state_lock:
+            if self._can_go(unit):
                 return unit
-            self._dequeue(unit)
+            withdraw(unit)
+
+    def _can_go(self, unit: Unit) -> bool:
+        """Whether nothing keeps what its queue says that it would free."""
+        assert unit.rank is not None
+        node = unit.node
+        return frees_kv(node) if unit.rank.queue is self.leaves else not node.state_lock
 
     def _first(self, kind: Kind | None) -> Unit | None:
-        leaf = self.leaves.least()
-        inner = NO_RANK if kind == "kv" else self.inner.least()
-        if leaf <= inner:
-            return None if leaf == NO_RANK else self.leaves.first()
-        return self.inner.first()
+        lowest = self.leaves.lowest()
+        if kind != "kv":
+            inner = self.inner.lowest()
+            if lowest is None or (inner is not None and inner.number < lowest.number):
+                lowest = inner
+        return None if lowest is None else lowest.first()
 
     # Keeping scores
 
@@ -249,33 +261,32 @@ class Joint(EvictionPolicy):
 
     def let_go(self, site: Site) -> None:
         """No unit of this tier carries a site any more."""
-        unit, site.carriers[self.place] = site.carriers[self.place], None
+        unit = site.carriers[self.place]
+        site.carry(self.place, None)
         if unit is not None:
-            unit.sites.remove(site)
+            unit.sites = without(unit.sites, site)
             self.score(unit)
 
     def _claim(self, unit: Unit, site: Site) -> None:
         """The unit carries a site; of too many the one that is used least goes."""
-        unit.sites.append(site)
-        site.carriers[self.place] = unit
-        if len(unit.sites) > self.most_claims:
-            least = min(unit.sites, key=_worth)
-            least.carriers[self.place] = None
-            unit.sites.remove(least)
+        site.carry(self.place, unit)
+        sites = (*unit.sites, site)
+        if len(sites) > self.most_claims:
+            least = min(sites, key=_worth)
+            least.carry(self.place, None)
+            sites = without(sites, least)
+        unit.sites = sites
 
     def _look(self, tree: RadixTree, unit: Unit) -> None:
         """Work out what the unit saves and put it where it belongs."""
         node = unit.node
         leaf = not node.children and not node.full_lock
         unit.saving = saving(tree, node, self.cost, leaf)
-        if unit.rank >= 0 and leaf == unit.leaf and (leaf or not node.state_lock):
-            self.score(unit)
-            return
-        self._dequeue(unit)
-        unit.leaf = leaf
         if leaf or (node.state is not None and not node.state_lock):
-            unit.rank = rank_of(self.worth(unit))
-            (self.leaves if leaf else self.inner).add(unit, unit.rank)
+            score = unit.score(self.requests.classes.coarsest)
+            (self.leaves if leaf else self.inner).put(unit, score)
+        else:
+            withdraw(unit)
 
     def worth(self, unit: Unit) -> float:
         """Its score, by what is known now."""
@@ -283,19 +294,8 @@ class Joint(EvictionPolicy):
 
     def score(self, unit: Unit) -> None:
         """Its sites changed: move it in its queue."""
-        if unit.rank < 0:
-            return
-        rank = rank_of(self.worth(unit))
-        if rank != unit.rank:
-            queue = self.leaves if unit.leaf else self.inner
-            queue.remove(unit, unit.rank)
-            queue.add(unit, rank)
-            unit.rank = rank
-
-    def _dequeue(self, unit: Unit) -> None:
-        if unit.rank >= 0:
-            (self.leaves if unit.leaf else self.inner).remove(unit, unit.rank)
-            unit.rank = -1
+        if unit.rank is not None:
+            unit.rank.queue.put(unit, self.worth(unit))
 
     def _settle(self, tree: RadixTree) -> None:
         """After KV has left: what is a leaf now, or was beside it under a fork, frees more.
@@ -328,6 +328,9 @@ def _survivor(tree: RadixTree, leaf: Node) -> Node:
     return up
 
 
+def without(sites: tuple[Site, ...], one: Site) -> tuple[Site, ...]:
+    return tuple(site for site in sites if site is not one)
+
+
 def _worth(site: Site) -> float:
-    assert site.table is not None
     return site.table.rates[site.step]

@@ -6,70 +6,98 @@ equal ranks the one that has held it longest comes first.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterator
-from math import frexp
-from typing import Generic, TypeVar
+from math import ldexp, ulp
+from typing import Any, Generic, TypeVar
 
 from cachepawl.policy.joint.ring import Link, Ring
 
-T = TypeVar("T", bound=Link)
-STEPS = 16
-LEAST, MOST = -63, 64
-"""Exponents of two that are told apart."""
-LOWEST, HIGHEST = 2.0 ** (LEAST - 1), 2.0**MOST
-"""Scores that are told apart."""
-TWICE = 2 * STEPS
-NO_RANK = (MOST - LEAST + 1) * STEPS + 1
-"""Above every rank."""
+LEAST, MOST = -64, 64
+"""Exponents of two between which scores are told apart."""
+ALONG = [ldexp(part, octave - 4) for octave in range(LEAST, MOST) for part in range(16, 32)]
+BORDERS = (ulp(0.0), *ALONG[1:])
+"""The least score of every rank from 1 on; rank 1 has whatever is above 0."""
+RANKS = 1 + len(BORDERS)
 
 
 def rank_of(score: float) -> int:
     """The rank of a score, at least 0; within a sixteenth of an octave."""
-    if not LOWEST <= score < HIGHEST:
-        return 0 if score <= 0 else 1 if score < LOWEST else NO_RANK - 1
-    mantissa, exponent = frexp(score)
-    return (exponent - LEAST) * STEPS + int(mantissa * TWICE) - STEPS + 1
+    return bisect_right(BORDERS, score)
+
+
+class Ranked(Link):
+    """What can stand in one queue."""
+
+    __slots__ = ("rank",)
+
+    rank: Rank[Any] | None
+    """Where it stands; None while it is in no queue."""
+
+
+T = TypeVar("T", bound=Ranked)
+
+
+class Rank(Ring[T]):
+    """What has one rank in one queue."""
+
+    __slots__ = ("number", "queue")
+
+    def __init__(self, queue: Queue[T], number: int) -> None:
+        super().__init__()
+        self.queue = queue
+        self.number = number
 
 
 class Queue(Generic[T]):
     """Things by rank, lowest first."""
 
     def __init__(self) -> None:
-        self._ranks: dict[int, Ring[T]] = {}
+        self._ranks: list[Rank[T] | None] = [None] * RANKS
+        """By number, those that something had so far."""
         self._used = 0
-        """A bit for every rank that something has."""
-        self._least = NO_RANK
-        """The lowest of them."""
+        """A bit for every rank that something has, and for some that nothing has any more."""
+        self._lowest: Rank[T] | None = None
+        """The first of them."""
 
-    def add(self, thing: T, rank: int) -> None:
-        """The last of its rank.  It stands in no queue."""
-        held = self._ranks.get(rank)
-        if held is None:
-            held = self._ranks[rank] = Ring()
-        if held.empty:
-            self._used |= 1 << rank
-            if rank < self._least:
-                self._least = rank
-        held.join(thing)
+    def put(self, thing: T, score: float) -> None:
+        """It stands here, by that score.  If its rank changes it leaves the old and is the last."""
+        number = bisect_right(BORDERS, score)
+        rank = self._ranks[number]
+        if rank is None:
+            rank = self._ranks[number] = Rank(self, number)
+        before = thing.rank
+        if before is rank:
+            return
+        if before is not None:
+            older, newer = thing.older, thing.newer
+            older.newer, newer.older = newer, older
+        last = rank.older
+        if last is rank:
+            self._used |= 1 << number
+            if self._lowest is None or number < self._lowest.number:
+                self._lowest = rank
+        thing.rank = rank
+        thing.older, thing.newer = last, rank
+        last.newer = rank.older = thing
 
-    def remove(self, thing: T, rank: int) -> None:
-        """It has that rank here."""
-        held = self._ranks[rank]
-        held.leave(thing)
-        if held.empty:
-            self._used = used = self._used & ~(1 << rank)
-            if rank == self._least:
-                self._least = (used & -used).bit_length() - 1 if used else NO_RANK
-
-    def least(self) -> int:
-        """The rank of what comes first; NO_RANK if there is nothing."""
-        return self._least
-
-    def first(self) -> T:
-        """What comes first.  O(1).  KeyError if there is nothing."""
-        return self._ranks[self._least].first()
+    def lowest(self) -> Rank[T] | None:
+        """The first rank that something has; None if there is nothing."""
+        rank = self._lowest
+        while rank is not None and rank.newer is rank:
+            self._used = used = self._used & ~(1 << rank.number)
+            self._lowest = rank = self._ranks[(used & -used).bit_length() - 1] if used else None
+        return rank
 
     def __iter__(self) -> Iterator[T]:
         """All, in order."""
-        for rank in sorted(self._ranks):
-            yield from self._ranks[rank]
+        for rank in self._ranks:
+            if rank is not None:
+                yield from rank
+
+
+def withdraw(thing: Ranked) -> None:
+    """It stands in no queue any more, if it did."""
+    if thing.rank is not None:
+        thing.rank = None
+        Ring.leave(thing)

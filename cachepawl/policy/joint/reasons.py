@@ -32,7 +32,6 @@ def why(policy: Joint, unit: Unit) -> str:
 
 
 def _uses(site: Site) -> float:
-    assert site.table is not None
     return site.table.rates[site.step]
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from cachepawl.errors import UnsettledError
 from cachepawl.policy.base import Facts
@@ -17,7 +17,6 @@ from cachepawl.policy.joint.history import OldSpell
 from cachepawl.policy.joint.sites import MARK_BYTES, Site, Sites, Walk, marks_of
 from cachepawl.policy.joint.spells import Spells
 from cachepawl.policy.joint.survival import Table
-from cachepawl.policy.joint.units import Unit
 from cachepawl.tree import RadixTree
 from cachepawl.types import TOKEN_BYTES, Key
 
@@ -36,19 +35,8 @@ class Tier(Protocol):
 
     tree: RadixTree
 
-    def score(self, unit: Unit) -> None:
-        """A site of the unit changed."""
-
     def let_go(self, site: Site) -> None:
         """No unit of this tier carries the site any more."""
-
-
-class _Known(NamedTuple):
-    """What the trees have of a key, tokens."""
-
-    kv_len: int
-    parted: bool
-    """Whether another prompt goes on differently from there."""
 
 
 class Requests:
@@ -116,7 +104,8 @@ class Requests:
             self._changes += 1
 
     def _began(self, key: Key, at: int, recalled: Facts | None) -> tuple[Facts, Site]:
-        self.now = max(self.now, at)
+        if at > self.now:
+            self.now = at
         self._advance()
         self.heard += 1
         if self.heard % WORK_EVERY == 0:
@@ -133,9 +122,8 @@ class Requests:
         else:
             # The last token is always computed; and where a tree knows that prompts part, marks
             # that agree by chance mean nothing.
-            known = self._known(key)
-            limit = min(last, known.kv_len) if known.parted else last
-            end = self._learn(walk, marks, limit, known.kv_len)
+            known, parted = self._known(key)
+            end = self._learn(walk, marks, min(last, known) if parted else last, known)
         self._forget_some()
         return facts, end
 
@@ -146,22 +134,23 @@ class Requests:
                 return
             self._forget(old)
 
-    def _known(self, key: Key) -> _Known:
-        """By the tree that has most of it."""
-        best = _Known(-1, False)
+    def _known(self, key: Key) -> tuple[int, bool]:
+        """Tokens of a key that the tree has which has most, and whether prompts part there."""
+        known, parted = -1, False
         for tier in self.tiers:
             found = tier.tree.peek(key)
-            if found.kv_len > best.kv_len:
-                best = _Known(found.kv_len, found.kv_len < found.deepest.end)
-        return best
+            if found.kv_len > known:
+                known, parted = found.kv_len, found.kv_len < found.deepest.end
+        return known, parted
 
     def _advance(self) -> None:
         """Who carries what has another age now is worth more or less than before."""
+        coarsest = self.classes.coarsest
         for site, step in self.spells.advance(self.now, MOST_ADVANCES):
             site.step = step
-            for tier, unit in zip(self.tiers, site.carriers):  # noqa: B905  tiers may be fewer
-                if unit is not None:
-                    tier.score(unit)
+            for unit in (site.device, site.host):
+                if unit is not None and unit.rank is not None:
+                    unit.rank.queue.put(unit, unit.score(coarsest))
 
     def _learn(self, walk: Walk, marks: bytes, limit: int, known: int) -> Site:
         """Uses of sites on the way, new ones where it parts and ends; returns the end."""
@@ -189,9 +178,9 @@ class Requests:
             traits = Traits(END, turn, gap, total * self.stride)
             end = self.sites.make(walk, marks, total, traits)
             self._start(end, self.classes.table(traits, 0))
-        elif end is not used and end.parent is not None and total * self.stride - 1 <= limit:
-            self._use(end)
-        if end.parent is not None:
+        elif end is not used and end.parent is not None:
+            if total * self.stride - 1 <= limit:
+                self._use(end)
             self.sites.touch(end)
         return end
 
@@ -201,14 +190,12 @@ class Requests:
         So sites of that class are used at such an age.  This one's own spell goes on, for where
         the prompt left is a site of its own from now on.
         """
-        assert site.table is not None
         self.spells.add_use(site.table, self.now - site.last, self.now)
 
     def _use(self, site: Site) -> None:
         """Its carriers are worth more than before, which is noticed when they come up."""
         self.spells.end(site.spell, self.now)
         site.uses += 1
-        assert site.table is not None
         self._start(site, self.classes.used(site.table))
 
     def _start(self, site: Site, table: Table) -> None:

@@ -22,31 +22,30 @@ class Link:
 T = TypeVar("T", bound=Link)
 
 
-class Ring(Generic[T]):
-    """Some of them, longest there first.  A thing stands in one ring at most."""
+class Ring(Link, Generic[T]):
+    """Some of them, longest there first.  A thing stands in one ring at most.
 
-    __slots__ = ("_ends",)
+    It closes the order itself: `newer` is the first, `older` the last.
+    """
+
+    __slots__ = ()
 
     def __init__(self) -> None:
-        self._ends = ends = Link()
-        """Closes the order: `newer` is the first, `older` the last."""
-        ends.newer = ends.older = ends
+        self.newer = self.older = self
 
     @property
     def empty(self) -> bool:
-        ends = self._ends
-        return ends.newer is ends
+        return self.newer is self
 
     def first(self) -> T:
         """What is there longest; the ring is not empty."""
-        return cast("T", self._ends.newer)
+        return cast("T", self.newer)
 
     def join(self, thing: T) -> None:
         """The last from now on.  It stands in no ring."""
-        ends = self._ends
-        last = ends.older
-        thing.older, thing.newer = last, ends
-        last.newer = ends.older = thing
+        last = self.older
+        thing.older, thing.newer = last, self
+        last.newer = self.older = thing
 
     @staticmethod
     def leave(thing: Link) -> None:
@@ -56,7 +55,7 @@ class Ring(Generic[T]):
         del thing.older, thing.newer
 
     def __iter__(self) -> Iterator[T]:
-        thing = self._ends.newer
-        while thing is not self._ends:
+        thing = self.newer
+        while thing is not self:
             yield cast("T", thing)
             thing = thing.newer

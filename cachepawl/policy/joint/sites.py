@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 STRIDE = 64
 """Tokens of a mark."""
 MARK_BYTES = TOKEN_BYTES
-MOST_TIERS = 2
-"""Device and host."""
 MOST_SITES = 1 << 16
 MOST_MARKS = 1 << 22
 """Remembered at most: 32 MiB of marks, of 256 million tokens."""
@@ -38,12 +36,27 @@ def marks_of(key: Key, stride: int) -> bytes:
     return memoryview(key.tokens).cast("q")[stride - 1 :: stride].tobytes()
 
 
-class Site(Link):
+class Aging(Link):
+    """What is looked at when a site's age enters a step: side by side in memory, therefore."""
+
+    __slots__ = ("device", "host", "step", "table")
+
+    device: Unit | None
+    """Which unit of the device would serve the next use."""
+    host: Unit | None
+    """Which one of the host."""
+    step: int
+    """Of the spell's age, as it was told last."""
+    table: Table
+    """Its class since its spell began; the start of a namespace has none."""
+
+
+class Site(Aging):
     """One of them.  `parent` is the next one towards the root."""
 
     __slots__ = (
-        "answer", "carriers", "children", "edge", "end", "hook", "last", "number", "parent",
-        "spell", "step", "table", "traits", "uses",
+        "answer", "children", "edge", "end", "hook", "last", "number", "parent", "spell",
+        "traits", "uses",
     )  # fmt: skip
 
     def __init__(self, parent: Site | None, edge: bytes, end: int, traits: Traits) -> None:
@@ -63,16 +76,26 @@ class Site(Link):
         """Time of the latest use, or of the making, in milliseconds."""
         self.spell = NONE
         self.step = STEPS - 1
-        """Of the spell's age, as it was told last."""
-        self.table: Table | None = None
-        self.carriers: list[Unit | None] = [None] * MOST_TIERS
-        """Which unit of each tier would serve the next use."""
+        self.device = None
+        self.host = None
         self.answer: Site | None = None
         """Of a prompt's end: where its latest answer ended.  That one is in no trie."""
 
     def __repr__(self) -> str:
         kind = ("end", "branch", "answer")[self.traits.kind]
         return f"<Site {kind} {self.traits.depth} turn {self.traits.turn} uses {self.uses}>"
+
+    @property
+    def carriers(self) -> tuple[Unit | None, Unit | None]:
+        """By tier, the device first."""
+        return self.device, self.host
+
+    def carry(self, place: int, unit: Unit | None) -> None:
+        """That unit carries it in the tier of this place from now on, or none does."""
+        if place:
+            self.host = unit
+        else:
+            self.device = unit
 
 
 class Walk(NamedTuple):
@@ -182,7 +205,8 @@ class Sites:
 
     def excess(self) -> Site | None:
         """A site that is to be forgotten, for there are too many; None if none comes up soon."""
-        if len(self) <= self._most_sites and self.marks <= self._most_marks:
+        count = len(self._numbered) - 1 - len(self._free)
+        if count <= self._most_sites and self.marks <= self._most_marks:
             return None
         bared = self._bared
         if bared is not None and not bared.children:

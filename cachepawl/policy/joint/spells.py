@@ -8,6 +8,7 @@ one place in the log for each step is all there is to remember.
 from __future__ import annotations
 
 from array import array
+from bisect import bisect_right
 from collections.abc import Iterator
 from typing import Generic, NamedTuple, TypeVar
 
@@ -17,8 +18,12 @@ from cachepawl.policy.joint.survival import Table
 Owner = TypeVar("Owner")
 MOST_SPELLS = 1 << 16
 """Spells remembered."""
-OPEN, ENDED, CENSORED = 1, 2, 3
-"""How a spell is: it goes on, it ended with a use, nobody will know."""
+ENDED, CENSORED = 32, 64
+"""Added to the step in which a spell was over: it ended with a use, or nobody will know."""
+STEP = ENDED - 1
+"""The bits of a step."""
+LATER_STEPS = tuple(enumerate(STEP_EDGES))[1:]
+"""Steps that are entered, and after how many milliseconds."""
 NONE = -1
 """The number of no spell."""
 
@@ -45,9 +50,8 @@ class Spells(Generic[Owner]):
         """Spells that ever began."""
         self._ages = array("q", bytes(8 * most))
         self._starts = array("q", bytes(8 * most))
-        self._steps = bytearray(most)
-        """The step that each has reached, or in which it ended."""
-        self._states = bytearray(most)
+        self._stages = bytearray(most)
+        """The step that each has reached, or in which it was over, and then how."""
         self._tables: list[Table | None] = [None] * most
         self._owners: list[Owner | None] = [None] * most
         self._first_own = 0
@@ -78,18 +82,17 @@ class Spells(Generic[Owner]):
         if number < self.first:
             return
         at = number % self.most
-        table = self._tables[at]
-        if table is None or self._states[at] != OPEN:
+        reached, table = self._stages[at], self._tables[at]
+        if reached > STEP or table is None:
             return
         self._ages[at] = age = now - self._starts[at]
         step = step_of(age)
         level = LEVEL_OF_STEP[step]
-        table.there[LEVEL_OF_STEP[self._steps[at]]] -= 1
+        table.there[LEVEL_OF_STEP[reached]] -= 1
         table.there[level] += 1
         table.ended[level] += 1
         table.note()
-        self._steps[at] = step
-        self._states[at] = ENDED
+        self._stages[at] = step + ENDED
         self._owners[at] = None
 
     def disown(self, number: int) -> None:
@@ -99,11 +102,11 @@ class Spells(Generic[Owner]):
 
     def void(self, number: int) -> None:
         """Nothing is to be learned from a spell, for nobody saw whether it ended."""
-        if number < self.first or self._states[number % self.most] != OPEN:
-            return
         at = number % self.most
+        if number < self.first or self._stages[at] > STEP:
+            return
         self._withdraw(at)
-        self._states[at] = CENSORED
+        self._stages[at] = CENSORED
         self._tables[at] = self._owners[at] = None
 
     def advance(self, now: int, most: int) -> list[tuple[Owner, int]]:
@@ -112,52 +115,68 @@ class Spells(Generic[Owner]):
         The rest follows at the next calls, older steps last.  Cost: what it looks at.
         """
         out: list[tuple[Owner, int]] = []
-        size, count, starts = self.most, self.count, self._starts
-        oldest = max(self.first, self._first_own)
+        size, count, starts, entering = self.most, self.count, self._starts, self._entering
+        oldest = self.first if self.first > self._first_own else self._first_own
         if oldest == count:
             return out
-        states, steps = self._states, self._steps
-        tables, owners = self._tables, self._owners
-        for step in range(1, STEPS):
-            edge = now - STEP_EDGES[step]
-            if starts[oldest % size] > edge:
+        first = starts[oldest % size]
+        for step, wait in LATER_STEPS:
+            edge = now - wait
+            if first > edge or not most:
                 break  # nothing is as old, and older steps are later still
-            level = LEVEL_OF_STEP[step]
-            number = max(self._entering[step], oldest)
-            while number < count and most and starts[at := number % size] <= edge:
-                number += 1
-                most -= 1
-                if states[at] == OPEN:
-                    table, owner = tables[at], owners[at]
-                    assert table is not None
-                    before = LEVEL_OF_STEP[steps[at]]
-                    if level != before:
-                        table.there[before] -= 1
-                        table.there[level] += 1
-                        table.note()
-                    steps[at] = step
-                    if owner is not None:
-                        out.append((owner, step))
-            self._entering[step] = number
+            number = entering[step]
+            if number < oldest:
+                number = oldest
+            while number < count and starts[at := number % size] <= edge:
+                run = count - number
+                if run > most:
+                    run = most
+                stop = at + run if at + run < size else size
+                end = bisect_right(starts, edge, at, stop)
+                self._enter(step, at, end, out)
+                number += end - at
+                most -= end - at
+                entering[step] = number
+                if end < size:
+                    break
         return out
+
+    def _enter(self, step: int, at: int, end: int, out: list[tuple[Owner, int]]) -> None:
+        """Those in places `[at, end)` enter a step.
+
+        Of them those that go on are all in the step before: what could enter that one has.
+        """
+        stages, tables, owners = self._stages, self._tables, self._owners
+        before, level = step - 1, LEVEL_OF_STEP[step]
+        next_level = level != LEVEL_OF_STEP[before]
+        for place in range(at, end):
+            if stages[place] == before:
+                stages[place] = step
+                if next_level:
+                    table = tables[place]
+                    assert table is not None
+                    table.went_on(level)
+                owner = owners[place]
+                if owner is not None:
+                    out.append((owner, step))
 
     def copy(self) -> Spells[Owner]:
         """For another thread to read, which sees to it that nothing changes.  Memory copies."""
         other: Spells[Owner] = Spells.__new__(Spells)
         other.most, other.first, other.count = self.most, self.first, self.count
         other._ages, other._starts = self._ages[:], self._starts[:]
-        other._steps, other._states = self._steps[:], self._states[:]
-        other._tables, other._owners = self._tables[:], []
+        other._stages, other._tables = self._stages[:], self._tables[:]
+        other._owners = []
         return other
 
     def remembered(self, now: int) -> Iterator[Spell]:
         """All of them, oldest first."""
         for number in range(self.first, self.count):
             at = number % self.most
-            table, state = self._tables[at], self._states[at]
+            table, stage = self._tables[at], self._stages[at]
             if table is not None:
-                age = now - self._starts[at] if state == OPEN else self._ages[at]
-                yield Spell(table, LEVEL_OF_STEP[self._steps[at]], state == ENDED, age)
+                age = self._ages[at] if stage > STEP else now - self._starts[at]
+                yield Spell(table, LEVEL_OF_STEP[stage & STEP], bool(stage & ENDED), age)
 
     def _add_over(self, table: Table, start: int, age: int, ended: bool) -> None:
         """One that is over; `start`, which is as late as any, is only its place in the order."""
@@ -167,9 +186,8 @@ class Spells(Generic[Owner]):
         table.there[0] -= 1
         table.there[level] += 1
         table.ended[level] += ended
-        self._steps[at] = step
         self._ages[at] = age
-        self._states[at] = ENDED if ended else CENSORED
+        self._stages[at] = step + (ENDED if ended else CENSORED)
 
     def _add(self, table: Table, start: int) -> int:
         if self.count - self.first == self.most:
@@ -177,8 +195,7 @@ class Spells(Generic[Owner]):
         number, at = self.count, self.count % self.most
         self.count += 1
         self._starts[at] = start
-        self._steps[at] = 0
-        self._states[at] = OPEN
+        self._stages[at] = 0
         self._tables[at] = table
         table.there[0] += 1
         table.note()
@@ -193,8 +210,9 @@ class Spells(Generic[Owner]):
         self._tables[at] = self._owners[at] = None
 
     def _withdraw(self, at: int) -> None:
-        table, level = self._tables[at], LEVEL_OF_STEP[self._steps[at]]
+        table, stage = self._tables[at], self._stages[at]
         assert table is not None
+        level = LEVEL_OF_STEP[stage & STEP]
         table.there[level] -= 1
-        table.ended[level] -= self._states[at] == ENDED
+        table.ended[level] -= bool(stage & ENDED)
         table.note()

@@ -8,9 +8,10 @@ still open says half of the level that it is in.  Classes with few spells lean o
 from __future__ import annotations
 
 from collections import deque
+from itertools import pairwise
 from math import sqrt
 
-from cachepawl.policy.joint.ages import LEVEL_OF_STEP, LEVELS, STEP_OF_LEVEL, WIDTHS
+from cachepawl.policy.joint.ages import HALVED, LAST, LEVELS, WIDTHS
 
 PRIOR = 0.08
 """Chance that a spell ends in a level, as long as nothing is known."""
@@ -22,6 +23,10 @@ MOST = 0.999
 """No chance is higher, so that something always survives."""
 STALE = 4
 """A table is worked out again when a part in so many of what it knows is new."""
+
+
+BETWEEN = 2, 3
+"""Parts of the keys of classes between the finest and the coarsest."""
 
 
 class Table:
@@ -45,15 +50,17 @@ class Table:
         """Of those, the ones that ended with a use."""
         self.hazard: list[float] = [PRIOR] * LEVELS if parent is None else self._belief(parent)
         """For each level the chance that a spell that reaches it ends in it."""
-        self.index: list[float] = index_of(self.hazard)
+        self.index: list[float] = []
         """For each level the uses a second that holding on pays, at best, from there on.
 
         Expected uses over expected seconds until a use or until one gives up, for the best
         moment to give up: the Gittins index of a spell of that age (J. C. Gittins, Bandit
-        processes and dynamic allocation indices, 1979).  As worked out last.
+        processes and dynamic allocation indices, 1979).  As worked out last; nothing in a
+        class between the finest and the coarsest, of which nobody asks it.
         """
-        self.rates: list[float] = rates_of(self.index)
+        self.rates: list[float] = []
         """The same for each step."""
+        self._rate()
         self.used: Table | None = None
         """Of what is in this class and is used once more, where known."""
         self.told = [0] * LEVELS, [0] * LEVELS
@@ -70,18 +77,24 @@ class Table:
         if self._news == self._limit:
             self._due.append(self)
 
+    def went_on(self, level: int) -> None:
+        """A spell that is counted in the level before went on to this one."""
+        self.there[level - 1] -= 1
+        self.there[level] += 1
+        self._news += 1
+        if self._news == self._limit:
+            self._due.append(self)
+
     def tell(self) -> None:
         """The coarser class counts what is counted here.  O(levels)."""
         parent = self.parent
         if parent is None:
             return
-        for mine, theirs, known in (
-            (self.there, parent.there, self.told[0]),
-            (self.ended, parent.ended, self.told[1]),
-        ):
-            for level, count in enumerate(mine):
-                theirs[level] += count - known[level]
-            known[:] = mine
+        there, ended = self.told
+        if self.there != there:
+            _hand_on(self.there, there, parent.there)
+        if self.ended != ended:
+            _hand_on(self.ended, ended, parent.ended)
         before = parent._news
         parent._news = before + self._news
         if before < parent._limit <= parent._news:
@@ -96,8 +109,12 @@ class Table:
         self._news = 0
         self._limit = sum(self.there) // STALE or 1
         self.hazard = hazard_of(self.there, self.ended, before, weight)
-        self.index = index_of(self.hazard)
-        self.rates = rates_of(self.index)
+        self._rate()
+
+    def _rate(self) -> None:
+        if len(self.key) not in BETWEEN:
+            self.index = index_of(self.hazard)
+            self.rates = rates_of(self.index)
 
     def _belief(self, parent: Table) -> list[float]:
         """What is believed without a spell of this class: what the coarser one knows.
@@ -111,6 +128,12 @@ class Table:
         return [min(times * chance, MOST) for chance in parent.hazard]
 
 
+def _hand_on(mine: list[int], known: list[int], theirs: list[int]) -> None:
+    """What the coarser class counts, `theirs`, follows from what it knew and from `mine`."""
+    theirs[:] = [total + now - was for total, now, was in zip(theirs, mine, known, strict=True)]
+    known[:] = mine
+
+
 def hazard_of(
     there: list[int], ended: list[int], before: list[float], weight: float
 ) -> list[float]:
@@ -118,14 +141,13 @@ def hazard_of(
     out = []
     on = 0
     """Spells that went on to the next level."""
-    for level in range(len(there) - 1, -1, -1):
-        over, reached = ended[level], on + there[level]
+    for over, here, belief in zip(ended[::-1], there[::-1], before[::-1], strict=True):
+        reached = on + here
         # Exposed are half of: reached - (reached - ended - went on) / 2
-        found = (over + weight * before[level]) / ((reached + over + on) / 2 + weight)
+        found = (over + weight * belief) / ((reached + over + on) / 2 + weight)
         out.append(found if found < MOST else MOST)
         on = reached
-    out.reverse()
-    return out
+    return out[::-1]
 
 
 def index_of(hazard: list[float]) -> list[float]:
@@ -134,21 +156,20 @@ def index_of(hazard: list[float]) -> list[float]:
     From the last level back: a level that is a worse bargain than the stretch behind it takes
     that stretch along, so stretches get worse from each to the next.  O(levels).
     """
-    index = [0.0] * len(hazard)
+    index = []
     stretches: list[tuple[float, float, float]] = []
     more = longer = left = 0.0
     """Uses and seconds of the stretch behind, and the chance to outlive it."""
-    for level in range(len(hazard) - 1, -1, -1):
-        uses = hazard[level]
+    for uses, width in zip(hazard[::-1], WIDTHS[::-1], strict=True):
         alive = 1 - uses
-        time = (1 - uses / 2) * WIDTHS[level]
+        time = (1 - uses / 2) * width
         while more * time > uses * longer:
             uses, time, alive = uses + alive * more, time + alive * longer, alive * left
             more, longer, left = stretches.pop()
-        index[level] = uses / time
+        index.append(uses / time)
         stretches.append((more, longer, left))
         more, longer, left = uses, time, alive
-    return index
+    return index[::-1]
 
 
 def rates_of(index: list[float]) -> list[float]:
@@ -156,9 +177,8 @@ def rates_of(index: list[float]) -> list[float]:
 
     The geometric one, as levels are powers.
     """
-    return [
-        index[level]
-        if step == STEP_OF_LEVEL[level]
-        else min(index[level], sqrt(index[level] * index[level + 1]))
-        for step, level in enumerate(LEVEL_OF_STEP)
-    ]
+    rates = index[:HALVED]
+    for here, behind in pairwise(index[HALVED:]):
+        rates += here, here if behind > here else sqrt(here * behind)
+    rates.append(index[LAST])
+    return rates

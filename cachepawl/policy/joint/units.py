@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from cachepawl.policy.joint.ring import Link
+from cachepawl.policy.joint.ranks import Ranked
 from cachepawl.policy.joint.sites import Site
 from cachepawl.policy.joint.survival import Table
 from cachepawl.tree import Node, RadixTree
@@ -35,10 +35,10 @@ PARTS = 64
 """Tables that the units of a tree are spread over."""
 
 
-class Unit(Link):
+class Unit(Ranked):
     """One of them, and the sites whose next use it would serve."""
 
-    __slots__ = ("copy", "leaf", "node", "origin", "rank", "saving", "sites")
+    __slots__ = ("copy", "node", "origin", "saving", "sites")
 
     def __init__(self, node: Node) -> None:
         self.node = node
@@ -46,13 +46,10 @@ class Unit(Link):
         """The same in the tier below, where that has all of it."""
         self.origin: Unit | None = None
         """The same in the tier above, of which this is the copy."""
-        self.sites: list[Site] = []
+        self.sites: tuple[Site, ...] = ()
         self.saving = 0.0
         """Tokens that a use saves for each byte that is held, as seen last."""
-        self.rank = -1
-        """Where it stands in the queue; -1 while it is in none."""
-        self.leaf = False
-        """Which queue."""
+        self.rank = None
 
     def score(self, coarsest: Table) -> float:
         """What is lost with it, by what is known now: tokens for each byte and second.
@@ -61,11 +58,10 @@ class Unit(Link):
         """
         uses = 0.0 if self.sites else coarsest.index[SELDOM]
         for site in self.sites:
-            table = site.table
-            assert table is not None
-            uses += table.rates[site.step]
-        lost = uses * self.saving
-        return lost if self.copy is None else lost * WITH_COPY
+            uses += site.table.rates[site.step]
+        if self.copy is not None:
+            return uses * self.saving * WITH_COPY
+        return uses * self.saving
 
     def part(self) -> None:
         """It leaves its tier, and is nobody's copy and has none any more."""

@@ -18,6 +18,8 @@ from cachepawl.policy.joint.requests import MOST_ADVANCES
 from cachepawl.tree import RadixTree
 
 HERE = room.__path__[0]
+A_REQUEST, A_STEP = 6500, 8000
+"""Instructions at most; the requests below take 4400 to 5200, their longest steps 5900."""
 HOOKS = ("began", "published", "leaving", "victim", "unlocked", "ended")
 
 
@@ -66,7 +68,7 @@ def counted(load: Load, requests: int = 100) -> list[int]:
 
 @pytest.mark.parametrize("nodes", [400, 1600])
 def test_a_request_costs_the_same_in_a_large_cache(nodes: int) -> None:
-    assert sum(counted(full(nodes, Joint()))) / 100 < 9000
+    assert sum(counted(full(nodes, Joint()))) / 100 < A_REQUEST
 
 
 def test_no_step_is_long_after_a_silence() -> None:
@@ -75,8 +77,8 @@ def test_no_step_is_long_after_a_silence() -> None:
     before = max(counted(load))
     load.now += 10 * SILENCE
     after = counted(load)
-    assert max(after) < before + 300 * MOST_ADVANCES
-    assert max(after) < 15_000
+    assert max(after) < before + 100 * MOST_ADVANCES
+    assert max(after) < A_STEP
 
 
 def test_a_walk_over_all_units_is_seen() -> None:
@@ -86,4 +88,4 @@ def test_a_walk_over_all_units_is_seen() -> None:
             self.look_at_all(tree)
 
     with pytest.raises(AssertionError):
-        assert max(counted(full(300, Diligent()), 5)) < 15_000
+        assert max(counted(full(300, Diligent()), 5)) < A_STEP

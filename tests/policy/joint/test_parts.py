@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from array import array
 from itertools import pairwise
+from math import frexp
 
 import pytest
 from hypothesis import given, settings
@@ -22,8 +23,7 @@ from cachepawl.policy.joint.ages import (
     step_of,
 )
 from cachepawl.policy.joint.classes import BRANCH, END, Classes, Traits
-from cachepawl.policy.joint.ranks import NO_RANK, Queue, rank_of
-from cachepawl.policy.joint.ring import Link
+from cachepawl.policy.joint.ranks import RANKS, Queue, Ranked, rank_of, withdraw
 from cachepawl.policy.joint.sites import Sites
 from cachepawl.policy.joint.spells import Spells
 from cachepawl.policy.joint.survival import MOST, Table, index_of, rates_of
@@ -102,35 +102,46 @@ def test_ranks_keep_the_order(one: float, other: float) -> None:
     assert rank_of(high) > rank_of(low) or high / low < 2 ** (2 / 16)
     assert rank_of(0.0) == 0
     assert rank_of(1e-300) == 1
-    assert rank_of(1e-15) < rank_of(1e15) < rank_of(1e300) < NO_RANK
+    assert rank_of(1e-15) < rank_of(1e15) < rank_of(1e300) < RANKS
 
 
-class Thing(Link):
+@given(st.floats(1e-15, 1e15))
+def test_sixteen_ranks_an_octave(score: float) -> None:
+    mantissa, exponent = frexp(score)
+    assert rank_of(score) == rank_of(2.0 ** (exponent - 1)) + int(32 * mantissa) - 16
+    assert rank_of(2 * score) == rank_of(score) + 16
+
+
+class Thing(Ranked):
     __slots__ = ("number",)
 
     def __init__(self, number: int) -> None:
         self.number = number
+        self.rank = None
 
 
-@given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 4)), max_size=60))
+@given(st.lists(st.tuples(st.integers(0, 9), st.integers(-1, 4)), max_size=60))
 def test_the_queue_against_a_list(steps: list[tuple[int, int]]) -> None:
+    """Scores are octaves; -1 withdraws."""
     queue: Queue[Thing] = Queue()
     things = [Thing(number) for number in range(10)]
     model: list[tuple[int, int]] = []  # thing, rank; in order of arrival
-    for thing, rank in steps:
-        held = dict(model)
-        if thing in held:
-            queue.remove(things[thing], held[thing])
-            model.remove((thing, held[thing]))
+    for thing, octave in steps:
+        rank = rank_of(2.0**octave)
+        if octave < 0:
+            withdraw(things[thing])
         else:
-            queue.add(things[thing], rank)
-            model.append((thing, rank))
+            queue.put(things[thing], 2.0**octave)
+        if octave < 0 or dict(model).get(thing) != rank:
+            model = [pair for pair in model if pair[0] != thing]
+            model += [(thing, rank)] * (octave >= 0)
         order = sorted(model, key=lambda pair: pair[1])
         assert [thing.number for thing in queue] == [thing for thing, _ in order]
-        if order:
-            assert (queue.least(), queue.first().number) == (order[0][1], order[0][0])
+        lowest = queue.lowest()
+        if lowest is None:
+            assert not order
         else:
-            assert queue.least() == NO_RANK
+            assert (lowest.first().number, lowest.number) == order[0]
 
 
 STEPS = st.lists(
