@@ -12,14 +12,15 @@ Valid inside `context()` and `host_copies.on_a_cpu()`.
 from __future__ import annotations
 
 import atexit
+import os
 from array import array
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
+from unittest.mock import patch
 
 import torch
 from sglang.srt.configs.mamba_utils import Mamba2CacheParams, Mamba2StateShape
-from sglang.srt.environ import envs
 from sglang.srt.managers.schedule_batch import FINISH_LENGTH, Req
 from sglang.srt.mem_cache.allocator import PagedTokenToKVPoolAllocator
 from sglang.srt.mem_cache.base_prefix_cache import InitLoadBackParams
@@ -70,7 +71,8 @@ def context(args: ServerArgs) -> Iterator[None]:
     """SGLang's process-wide configuration, put back afterwards."""
     with (
         use_context(create_context(args, role="tokenizer")),
-        envs.SGLANG_MAMBA_CONV_DTYPE.override("float32"),
+        # Put back after an error, too, which SGLang's own way to override it is not.
+        patch.dict(os.environ, {"SGLANG_MAMBA_CONV_DTYPE": "float32"}),
     ):
         yield
 
