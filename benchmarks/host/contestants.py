@@ -6,7 +6,6 @@ SGLang's pools are sized first, the device's as its default ratio splits them an
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
@@ -16,10 +15,11 @@ from typing import Any, NamedTuple
 
 import requests
 
-from cachepawl_launch.cpu.flags import Limits, serve_args, serve_env
+from benchmarks.servers import ONE_ATTENTION_LAYER, spawned
+from cachepawl_launch.cpu.flags import Limits, serve_args
 from cachepawl_launch.cpu.hicache_server import counted
 from cachepawl_launch.cpu.tiny import make_tiny
-from cachepawl_launch.demo.server import choose_port, running
+from cachepawl_launch.demo.server import choose_port
 
 HOST_TIMES = 4
 RATIO = 0.9
@@ -65,17 +65,8 @@ class Model:
         return kv + (HOST_TIMES * self.states + 1) * self.state
 
 
-PROPORTIONS = {
-    "num_key_value_heads": 1,
-    "hybrid_override_pattern": "M-*-M-",
-    "num_hidden_layers": 6,
-    "mamba_num_heads": 8,
-    "ssm_state_size": 372,
-    "n_groups": 1,
-    "mamba_n_groups": 1,
-}
-"""One attention layer, and two Mamba-2 layers of 8 x 16 x 372: a state is 3140 tokens of KV, as
-in Qwen3-Next."""
+PROPORTIONS = ONE_ATTENTION_LAYER | {"mamba_num_heads": 8, "ssm_state_size": 372}
+"""States of 8 x 16 x 372 weigh 3140 tokens of KV, as in Qwen3-Next."""
 MODELS = (
     Model("nemotron_h-heavy", "nemotron_h", 128, 401_856, 12 << 20, changes=PROPORTIONS),
     Model("qwen3", "qwen3", 768, 0, 16 << 20),
@@ -94,15 +85,6 @@ class Contestant(NamedTuple):
     url: str
     pid: int
     copied: Copied
-
-
-@contextmanager
-def spawned(words: list[str], port: int, log: Path) -> Iterator[Any]:
-    """A server as a child of this process, as a user starts it."""
-    os.environ.update(serve_env())
-    with running(words, port, log.resolve()) as server:
-        server.wait_ready(lambda _: None)
-        yield server
 
 
 @contextmanager

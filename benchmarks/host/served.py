@@ -16,13 +16,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import psutil
 import requests
 from rich.console import Console
 
-from benchmarks.host.contestants import MODELS, STOCK, Contestant, Model, Start, contestant, spawned
+from benchmarks.host.contestants import MODELS, STOCK, Contestant, Model, Start, contestant
 from benchmarks.host.talk import ORDERS, Script, Sizes
 from benchmarks.machine import describe_machine
+from benchmarks.servers import ask, cpu_seconds, spawned
 from benchmarks.tables import show_rows
 from cachepawl.errors import CachepawlError
 from cachepawl.offload.writing import WRITE_POLICIES
@@ -57,7 +57,7 @@ def compare(
     rows = []
     for name in who:
         with contestant(name, model, folder, writing=writing, start=start) as server:
-            _ask(server, [5, 6, 7], 1)  # what is made when it is first needed
+            ask(server.url, [5, 6, 7], 1)  # what is made when it is first needed
             for order, script in scripts.items():
                 print(f"{model.name}, {name}: {order}", file=sys.stderr, flush=True)
                 rows.append({"order": order, "server": name} | play(server, script))
@@ -67,18 +67,18 @@ def compare(
 def play(server: Contestant, script: Script) -> dict[str, Any]:
     """All requests of a script, from an empty cache: hits, bytes, and time."""
     _flush(server)
-    before, cpu, prompts = _settled(server), _cpu_seconds(server), script.prompts()
+    before, cpu, prompts = _settled(server), cpu_seconds(server.pid), script.prompts()
     took, asked, device, host = [], 0, 0, 0
     while ids := prompts.next():
         started = time.perf_counter()
-        reply = _ask(server, ids, script.sizes.answer)
+        reply = ask(server.url, ids, script.sizes.answer)
         took.append(1000 * (time.perf_counter() - started))
         meta = reply["meta_info"]
         details = meta.get("cached_tokens_details") or {"device": 0, "host": 0}
         assert meta["cached_tokens"] == details["device"] + details["host"]
         asked, device, host = asked + len(ids), device + details["device"], host + details["host"]
         prompts.answered(reply["output_ids"])
-    after, spent = _settled(server), _cpu_seconds(server) - cpu
+    after, spent = _settled(server), cpu_seconds(server.pid) - cpu
     moved = {way: after[way] - before[way] for way in after}
     return {
         "requests": len(took),
@@ -94,15 +94,6 @@ def play(server: Contestant, script: Script) -> dict[str, Any]:
         "ms_total": round(sum(took)),
         "cpu_ms": round(1000 * spent / len(took), 1),
     }
-
-
-def _ask(server: Contestant, ids: list[int], new: int) -> dict[str, Any]:
-    sampling = {"temperature": 0, "max_new_tokens": new, "ignore_eos": True}
-    body = {"input_ids": ids, "sampling_params": sampling}
-    reply = requests.post(f"{server.url}/generate", json=body, timeout=600)
-    reply.raise_for_status()
-    found: dict[str, Any] = reply.json()
-    return found
 
 
 def _flush(server: Contestant) -> None:
@@ -122,13 +113,6 @@ def _settled(server: Contestant) -> dict[str, int]:
         if seen == before:
             return seen
     raise CachepawlError(f"copies go on while nobody asks: {seen}")
-
-
-def _cpu_seconds(server: Contestant) -> float:
-    """CPU time of all the server's processes so far."""
-    first = psutil.Process(server.pid)
-    times = [process.cpu_times() for process in (first, *first.children(recursive=True))]
-    return sum(t.user + t.system for t in times)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

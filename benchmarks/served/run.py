@@ -9,17 +9,14 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import psutil
-import requests
 from rich.console import Console
 
 from benchmarks import arguments
@@ -28,11 +25,12 @@ from benchmarks.policy.inputs import find_traces
 from benchmarks.served import expected
 from benchmarks.served.load import Job
 from benchmarks.served.slices import CHUNK, CONTEXT, FAMILY, PAGE, RUNNING, SLICES, Slice
+from benchmarks.servers import ask, cpu_seconds, spawned
 from benchmarks.tables import show_rows
 from cachepawl.errors import CachepawlError
 from cachepawl.policy import POLICIES
-from cachepawl_launch.cpu.flags import Limits, serve_args, serve_env
-from cachepawl_launch.demo.server import Server, choose_port, running
+from cachepawl_launch.cpu.flags import Limits, serve_args
+from cachepawl_launch.demo.server import Server, choose_port
 
 MOST_OPEN = 64
 """Requests that wait for an answer at once, at most."""
@@ -50,15 +48,13 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-@contextmanager
-def server_of(who: str, size: Slice, model: Path, folder: Path) -> Iterator[Server]:
+def server_of(who: str, size: Slice, model: Path, folder: Path) -> AbstractContextManager[Server]:
     """A ready server: stock, or cachepawl under a policy, in the same bytes."""
     limits = Limits(size.tokens, size.states, RUNNING, CONTEXT, CHUNK)
     more: list[str] = []
     entry = ["sglang.launch_server"]
     if who != STOCK:
         limits = Limits(None, None, RUNNING, CONTEXT, CHUNK)
-        # Rounded up, by less than a byte in a frame of thousands.
         more = ["--cachepawl-device-gb", f"{size.memory_bytes / 2**30:.12f}",
                 "--cachepawl-policy", who]  # fmt: skip
         entry = ["cachepawl.launch_server", "--cachepawl-cpu"]
@@ -66,10 +62,7 @@ def server_of(who: str, size: Slice, model: Path, folder: Path) -> Iterator[Serv
     command = [sys.executable, "-m", *entry, "--model-path", str(model.resolve()),
                "--host", "127.0.0.1", "--port", str(port),
                *serve_args(FAMILY, PAGE, limits=limits), *more]  # fmt: skip
-    os.environ.update(serve_env())
-    with running(command, port, (folder / f"{size.trace}-{who}.log").resolve()) as server:
-        server.wait_ready(lambda _: None)
-        yield server
+    return spawned(command, port, folder / f"{size.trace}-{who}.log")
 
 
 class Answered(NamedTuple):
@@ -88,25 +81,14 @@ def play(server: Server, jobs: Sequence[Job]) -> list[Answered]:
         asked = []
         for job in jobs:
             time.sleep(max(0.0, started + job.at - time.perf_counter()))
-            asked.append(pool.submit(_ask, server, job))
+            asked.append(pool.submit(_timed, server, job))
         return [one.result() for one in asked]
 
 
-def _ask(server: Server, job: Job) -> Answered:
-    sampling = {"temperature": 0, "max_new_tokens": job.answer, "ignore_eos": True}
-    body = {"input_ids": job.ids, "sampling_params": sampling}
+def _timed(server: Server, job: Job) -> Answered:
     started = time.perf_counter()
-    reply = requests.post(f"{server.client.url}/generate", json=body, timeout=600)
-    reply.raise_for_status()
-    hit = reply.json()["meta_info"]["cached_tokens"]
+    hit = ask(server.client.url, job.ids, job.answer)["meta_info"]["cached_tokens"]
     return Answered(hit, time.perf_counter() - started)
-
-
-def _cpu_seconds(server: Server) -> float:
-    """CPU time of all the server's processes so far."""
-    first = psutil.Process(server.process.pid)
-    times = [process.cpu_times() for process in (first, *first.children(recursive=True))]
-    return sum(t.user + t.system for t in times)
 
 
 def rows_of(
@@ -120,13 +102,12 @@ def rows_of(
             print(f"{size.trace}: {who} starts", file=sys.stderr, flush=True)
             servers.append(stack.enter_context(server_of(who, size, model, work)))
         for server in servers:
-            _ask(
-                server, jobs[0]._replace(ids=[5, 6, 7], answer=1)
-            )  # what is made when first needed
+            ask(server.client.url, [5, 6, 7], 1)  # what is made when first needed
         print(f"{size.trace}: {jobs[-1].at:.0f} s", file=sys.stderr, flush=True)
-        cpu = [_cpu_seconds(server) for server in servers]
+        pids = [server.process.pid for server in servers]
+        cpu = [cpu_seconds(pid) for pid in pids]
         played = list(pool.map(lambda server: play(server, jobs), servers))
-        spent = [_cpu_seconds(server) - before for server, before in zip(servers, cpu, strict=True)]
+        spent = [cpu_seconds(pid) - before for pid, before in zip(pids, cpu, strict=True)]
     return [
         _row(who, size, jobs, done, 1000 * busy / len(jobs), model)
         for who, done, busy in zip(names, played, spent, strict=True)

@@ -11,26 +11,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from benchmarks.policy.contenders import DEFAULT_RATIO
 from benchmarks.policy.inputs import GIB, TRACES, Requests, conversation_of, spec_of
 from benchmarks.served.load import Job, scaled
+from benchmarks.servers import ONE_ATTENTION_LAYER
 from cachepawl.errors import CachepawlError
 from cachepawl_launch.cpu.tiny import make_tiny
 
 FAMILY, MODEL = "nemotron_h", "qwen3-next"
 PAGE, CHUNK, RUNNING, CONTEXT = 1, 512, 2, 4096
 """At page 1 the tiny model's states fill their frames, as real models' nearly do at page 16."""
-RATIO = 0.9
-"""SGLang's default `--mamba-full-memory-ratio`: bytes of states for one of KV."""
 SLACK = 64
 """Tokens that a prompt stays below the context length."""
-SHAPE: dict[str, Any] = {
-    "num_key_value_heads": 1,
-    "hybrid_override_pattern": "M-*-M-",
-    "num_hidden_layers": 6,
-    "n_groups": 1,
-    "mamba_n_groups": 1,
-}
-"""One attention layer and two Mamba-2 layers."""
 
 
 class Slice(NamedTuple):
@@ -61,12 +53,12 @@ class Slice(NamedTuple):
     @property
     def tokens(self) -> int:
         """Of stock's KV pool."""
-        return int(self.room / (1 + RATIO))
+        return int(self.room / (1 + DEFAULT_RATIO))
 
     @property
     def states(self) -> int:
         """Of stock's pool of states."""
-        return int(self.room * RATIO / (1 + RATIO) * self.entry / self.state)
+        return int(self.room * DEFAULT_RATIO / (1 + DEFAULT_RATIO) * self.entry / self.state)
 
     @property
     def memory_bytes(self) -> int:
@@ -80,7 +72,12 @@ class Slice(NamedTuple):
 
     def model(self, folder: Path) -> Path:
         """The tiny model, made below a folder unless it is there."""
-        return make_tiny(FAMILY, folder / "models", name=self.trace, changes=SHAPE | self.changes)
+        return make_tiny(
+            FAMILY,
+            folder / "models",
+            name=self.trace,
+            changes=ONE_ATTENTION_LAYER | dict(self.changes),
+        )
 
     def jobs(self, traces: Path, count: int) -> list[Job]:
         """The first `count` requests.  CachepawlError if the trace is not there, or has none."""

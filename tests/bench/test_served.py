@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 from tiny_replays import request, write_trace
 
+from benchmarks.policy.contenders import DEFAULT_RATIO
 from benchmarks.policy.inputs import GIB, TRACES, spec_of
 from benchmarks.served import expected
 from benchmarks.served.load import BLOCK, MOST_ANSWER, VOCABULARY, Job, scaled
 from benchmarks.served.run import STOCK, main
-from benchmarks.served.slices import MODEL, PAGE, RATIO, SLICES, Slice
+from benchmarks.served.slices import MODEL, PAGE, SLICES, Slice
 from cachepawl.errors import InvariantError
 from cachepawl.offline.models import load_model
 from cachepawl.policy import POLICIES
@@ -76,7 +77,7 @@ def test_a_slice_has_the_proportions_of_the_whole(size: Slice, tmp_path: Path) -
     # Both pools are whole numbers, and each has a padding one.
     beside = size.entry * PAGE + 2 * size.state
     assert size.memory_bytes == pytest.approx(size.device_gb * GIB / share, abs=beside)
-    assert size.states * size.state == pytest.approx(RATIO * size.tokens * size.entry,
+    assert size.states * size.state == pytest.approx(DEFAULT_RATIO * size.tokens * size.entry,
                                                      abs=2 * size.state)  # fmt: skip
 
 

@@ -264,7 +264,7 @@ class Joint(EvictionPolicy):
         unit = site.carriers[self.place]
         site.carry(self.place, None)
         if unit is not None:
-            unit.sites = without(unit.sites, site)
+            unit.sites = _without(unit.sites, site)
             self.score(unit)
 
     def _claim(self, unit: Unit, site: Site) -> None:
@@ -274,7 +274,7 @@ class Joint(EvictionPolicy):
         if len(sites) > self.most_claims:
             least = min(sites, key=_worth)
             least.carry(self.place, None)
-            sites = without(sites, least)
+            sites = _without(sites, least)
         unit.sites = sites
 
     def _look(self, tree: RadixTree, unit: Unit) -> None:
@@ -328,7 +328,7 @@ def _survivor(tree: RadixTree, leaf: Node) -> Node:
     return up
 
 
-def without(sites: tuple[Site, ...], one: Site) -> tuple[Site, ...]:
+def _without(sites: tuple[Site, ...], one: Site) -> tuple[Site, ...]:
     return tuple(site for site in sites if site is not one)
 
 
