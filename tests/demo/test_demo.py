@@ -196,6 +196,7 @@ def test_signals_while_the_model_is_made(
     assert not (tmp_path / "demo").exists() or not servers_in(tmp_path)
 
 
+@pytest.mark.stress
 def test_a_server_that_dies_while_serving(folder: Path, start: Start) -> None:
     demo = start(folder, "--serve")
     demo.says("serving on ")

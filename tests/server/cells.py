@@ -89,3 +89,5 @@ CELLS = [
 """SGLang serves LFM2 at page 1 only."""
 LONG_RUN = [Cell("nemotron_h", 1), Cell("qwen3_5", 1), Cell("falcon_h1", 16), Cell("qwen3", 1)]
 """Served in `make stress` only: their family and their page size are among the others."""
+FEW = [Cell("nemotron_h", 16), Cell("lfm2", 1), Cell("qwen3", 16)]
+"""One of each kind: snapshots on the grid, states where chunks end, no states at all."""

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from cells import ARENA_GB, CELLS, LIMITS, LONG_RUN, Cell
+from cells import ARENA_GB, CELLS, FEW, LIMITS, LONG_RUN, Cell
 from harness import Client, Server, running
 from observed import Observed, observing
 
@@ -18,10 +18,12 @@ EAGER = ["--schedule-conservativeness", "0.05"]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """All tests here start servers."""
+    """All tests here start servers; some are played on a few of them, or on all under stress."""
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.server)
+            if item.get_closest_marker("few_cells") and item.callspec.params["cell"] not in FEW:
+                item.add_marker(pytest.mark.stress)
 
 
 ONE_WORKER_EACH = [

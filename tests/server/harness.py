@@ -32,6 +32,8 @@ START_SECONDS = 600
 TOLERANCE = 1e-4
 """Largest difference of a log-probability that counts as equal."""
 VOCABULARY = range(5, 260)
+SIDE_BY_SIDE = 4
+"""Requests that are answered cold at a time."""
 
 
 @dataclass(frozen=True)
@@ -122,6 +124,21 @@ class Client:
         answer = self.generate(ids, new, extra_key=uuid.uuid4().hex, **more)
         assert answer.cached == 0
         return answer
+
+    def cold_many(
+        self,
+        jobs: Sequence[tuple[Sequence[int], int]],
+        sampling: Callable[[int], dict[str, Any]] = exactly,
+    ) -> list[Answer]:
+        """`(ids, new)` jobs cold, a few at a time: a step costs hardly more for four than for one.
+
+        That who is computed beside others has the same answer as alone is a test of its own
+        (`test_pressure.test_eight_at_a_time`).
+        """
+        with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
+            return list(
+                pool.map(lambda job: self.cold(*job, sampling_params=sampling(job[1])), jobs)
+            )
 
     def abort(self, rid: str) -> None:
         """Give a request up, wherever it is."""
@@ -297,25 +314,31 @@ def running(
     limits: Limits | None = None,
     more: Sequence[str] = (),
     env: dict[str, str] | None = None,
+    late: dict[str, str] | None = None,
     model: Path | None = None,
 ) -> Iterator[Server]:
     """A ready server on the CPU; it and all its processes are gone afterwards.
 
+    `env` is added to its environment, and so is `late`, which no module reads at its import.
     `model` is another checkpoint of the family than the usual tiny one.
     """
     port = free_port()
     log = folder / f"{'pawl' if pawl else 'stock'}-{family}-{page}-{port}.log"
     words = command(family, page, port, pawl=pawl, limits=limits, more=more, model=model)
-    with launched(words, port, log, env and serve_env() | env) as server:
+    with launched(words, port, log, env and serve_env() | env, late) as server:
         yield server
 
 
 @contextmanager
 def launched(
-    words: list[str], port: int, log: Path, env: dict[str, str] | None = None
+    words: list[str],
+    port: int,
+    log: Path,
+    env: dict[str, str] | None = None,
+    late: dict[str, str] | None = None,
 ) -> Iterator[Server]:
     """The server of this command line, once it is ready; all its processes are gone afterwards."""
-    server = Server(start(words, log, env), port, log)
+    server = Server(start(words, log, env, late), port, log)
     try:
         server.wait_ready()
         yield server
@@ -325,7 +348,10 @@ def launched(
 
 
 def start(
-    words: list[str], log: Path, env: dict[str, str] | None = None
+    words: list[str],
+    log: Path,
+    env: dict[str, str] | None = None,
+    late: dict[str, str] | None = None,
 ) -> subprocess.Popen[bytes] | Program:
     """The process of this command line, which prints into its log.
 
@@ -333,8 +359,8 @@ def start(
     (`imported.py`).
     """
     if env is None and imported.allowed():
-        return imported.start(words[1:], log)
-    environment = os.environ | (serve_env() if env is None else env)
+        return imported.start(words[1:], log, late or {})
+    environment = os.environ | (serve_env() if env is None else env) | (late or {})
     with log.open("wb") as out:
         return subprocess.Popen(words, stdout=out, stderr=out, env=environment, cwd=log.parent)
 

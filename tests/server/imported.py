@@ -2,8 +2,8 @@
 
 They run the same command line in the same processes as others.  What is different is when, and in
 what environment, SGLang was imported; so this is for those that need no environment of their own at
-its import.  One process of a pytest worker imports for all of them.  The demo, the ranks and others
-are started as a user starts them, and with ``CACHEPAWL_TESTS_SPAWN=1`` all are.
+its import.  One process of a pytest worker imports for all of them.  The demo and others are
+started as a user starts them, and with ``CACHEPAWL_TESTS_SPAWN=1`` all are.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ MODULES = [
     "sglang.srt.managers.scheduler",
 ]
 """What SGLang's three processes import first, before a plugin is loaded."""
-CHILDREN = 2
-"""A scheduler and a detokenizer; a process more would import for itself."""
+CHILDREN = 3
+"""Two schedulers and a detokenizer; a process more would import for itself."""
 
 
 def allowed() -> bool:
@@ -35,9 +35,12 @@ def allowed() -> bool:
     return os.environ.get("CACHEPAWL_TESTS_SPAWN", "") != "1"
 
 
-def start(words: Sequence[str], log: Path) -> Program:
-    """`python WORDS`, a server's command line, in the folder of its log."""
-    environment = os.environ | serve_env()
+def start(words: Sequence[str], log: Path, late: Mapping[str, str]) -> Program:
+    """`python WORDS`, a server's command line, in the folder of its log.
+
+    `late` is of its environment too, and no module reads it while it is imported.
+    """
+    environment = os.environ | serve_env() | late
     return forked().start(words, environment, log.parent, out=log, err=log, spares=CHILDREN)
 
 

@@ -65,23 +65,24 @@ AT_ONCE = 16
 
 
 @pytest.mark.parametrize(
-    ("total_tokens", "states"),
+    ("count", "total_tokens", "states"),
     [
-        pytest.param(1088, 44, id="1MiB"),  # as --mamba-full-memory-ratio 0.9 splits it
-        pytest.param(2176, 88, id="2MiB", marks=pytest.mark.stress),
-        pytest.param(1472, 120, id="2MiB-states", marks=pytest.mark.stress),
-        pytest.param(3040, 49, id="2MiB-KV", marks=pytest.mark.stress),
+        pytest.param(112, 1088, 44, id="1MiB"),  # as --mamba-full-memory-ratio 0.9 splits it
+        pytest.param(300, 1088, 44, id="1MiB-300", marks=pytest.mark.stress),
+        pytest.param(300, 2176, 88, id="2MiB", marks=pytest.mark.stress),
+        pytest.param(300, 1472, 120, id="2MiB-states", marks=pytest.mark.stress),
+        pytest.param(300, 3040, 49, id="2MiB-KV", marks=pytest.mark.stress),
     ],
 )
-def test_three_hundred_requests_in_the_same_memory(
-    total_tokens: int, states: int, tmp_path: Path
+def test_a_crowd_in_the_same_memory(
+    count: int, total_tokens: int, states: int, tmp_path: Path
 ) -> None:
     """Concurrent and mixed, against a small arena: no leak, no crash, as many hits in total.
 
     Who runs beside whom is the same in both servers and in every run: with requests
     that arrive when they please, the totals of either move by a few percent.
     """
-    jobs = _crowd(300)
+    jobs = _crowd(count)
     small = Limits(total_tokens, states, requests=8, context=2048, chunked_prefill=CHUNK)
     with running(CROWD.family, CROWD.page, tmp_path, pawl=False, limits=small) as stock:
         theirs = _play_crowd(stock.client, jobs)

@@ -84,7 +84,7 @@ def test_a_router_foretells_hits(observed: Observed) -> None:
     assert hits[:2] == [0, 0]  # the second finds KV without a state, and its router knows
     assert hits[2] == CELL.forks(100, 220)[3]
     assert min(hits[3:]) == CELL.repeat(220)
-    for i in range(30):  # more than the arena holds
+    for i in range(10):  # more than the arena holds
         client.generate(tokens(300 + i, 700))
     router.listen()
     assert "BlockRemoved" in router.types

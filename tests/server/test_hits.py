@@ -114,7 +114,7 @@ def test_chats_under_a_new_system_prompt_at_once(client: Client, cell: Cell) -> 
         pytest.skip("only states are waited for")
     system = tokens(41, 130)
     jobs = [(system + tokens(42 + i, 30 + i), 8) for i in range(8)]
-    cold = [client.cold(*job) for job in jobs]
+    cold = client.cold_many(jobs)
     client.flush()
     before = client.stats()
     warm = client.generate_at_once(jobs, marked(130))
@@ -133,7 +133,7 @@ def test_chats_under_system_prompts_of_their_own_at_once(client: Client, cell: C
         [(system + tokens(seed + i, 60), 8) for i, system in enumerate(systems)]
         for seed in (71, 81)
     )
-    cold = [client.cold(*job) for job in (*first, *second)]
+    cold = client.cold_many([*first, *second])
     client.flush()
     before = client.stats()
     warm = client.generate_at_once(first, marked(70))

@@ -13,13 +13,12 @@ from pathlib import Path
 import pytest
 from cells import ARENA_GB, CELLS, LIMITS, Cell
 from conftest import EAGER, LOUD
-from harness import TOLERANCE, Client, running, tokens
+from harness import TOLERANCE, Client, hopefully, running, tokens
 from test_host_tier import HOST, QUICK, WRONG_BY
 from test_pressure import worst
 
 ANSWER = 200
-HOPEFUL = {"temperature": 0, "max_new_tokens": ANSWER, "min_new_tokens": ANSWER}
-"""SGLang hopes that such answers end early, and admits more than fit."""
+HOPEFUL = hopefully(ANSWER)
 JOBS = [(tokens(500 + i, 60), ANSWER) for i in range(12)]
 LONG = [(tokens(600 + i, 300), ANSWER) for i in range(8)]
 ARENA_OF = {"lfm2-1": "0.0012", "qwen3-16": "0.0024"}
@@ -44,7 +43,7 @@ def crowd_goes_on(client: Client, cell: Cell = QUICK) -> None:
     with ThreadPoolExecutor(len(JOBS)) as pool:
         answers = list(pool.map(lambda job: plain(client, job[0]), JOBS))
     retracted = client.wait_idle()["host_retractions"] - before
-    cold = [client.cold(*job, sampling_params=HOPEFUL) for job in JOBS[-COLD:]]
+    cold = client.cold_many(JOBS[-COLD:], hopefully)
     assert [answer.ids for answer in cold] == answers[-COLD:]
     turns = [
         ([*prompt, *ids, *tokens(9, 5)], 2) for (prompt, _), ids in zip(JOBS, answers, strict=True)
@@ -57,7 +56,7 @@ def crowd_goes_on(client: Client, cell: Cell = QUICK) -> None:
     else:
         assert min(cached) >= cell.floor(prompt)
         assert cached.count(cell.next_turn(prompt, ANSWER)) >= retracted
-    assert worst([client.cold(*turn) for turn in turns], warm) < TOLERANCE
+    assert worst(client.cold_many(turns), warm) < TOLERANCE
 
 
 def parked_and_resumed(log: Path, stats: dict[str, int]) -> int:
@@ -76,7 +75,7 @@ def long_crowd(client: Client) -> float:
     """The largest difference of log-probabilities to an undisturbed run."""
     warm = client.generate_many(LONG, len(LONG), sampling_params=HOPEFUL)
     client.wait_idle()
-    return worst([client.cold(*job, sampling_params=HOPEFUL) for job in LONG], warm)
+    return worst(client.cold_many(LONG, hopefully), warm)
 
 
 @pytest.mark.stress

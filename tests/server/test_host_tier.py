@@ -26,6 +26,8 @@ EVERY = [pytest.param(QUICK, id=str(QUICK))] + [
 ]
 HOST = [*ARENA, "--cachepawl-host-gb", "12x"]
 LENGTH = 300
+MANY = 24
+"""Prompts, more than the device of any family keeps."""
 WRONG_BY = 1e-2
 
 Job = tuple[list[int], int]
@@ -45,11 +47,11 @@ def one_by_one(client: Client, jobs: Sequence[Job]) -> list[Answer]:
 
 @pytest.mark.parametrize("cell", EVERY)
 def test_what_was_evicted_comes_back(cell: Cell, tmp_path: Path) -> None:
-    jobs, mixed = round_of(40), mixed_jobs(12, 1000)
+    jobs, mixed = round_of(MANY), mixed_jobs(12, 1000)
     more = [*LOUD, *HOST, *EAGER, "--enable-metrics"]
     with running(cell.family, cell.page, tmp_path, limits=LIMITS, more=more) as live:
         client = live.client
-        cold, others = one_by_one(client, jobs), [client.cold(*job) for job in mixed]
+        cold, others = one_by_one(client, jobs), client.cold_many(mixed)
         assert all(answer.cached == 0 for answer in cold)
         before = client.wait_idle()
         warm = one_by_one(client, jobs)
@@ -116,7 +118,7 @@ FAILURES = [pytest.param(QUICK, "load:2:memory")] + [
 @pytest.mark.parametrize(("cell", "fault"), FAILURES, ids=str)
 def test_a_failure_leaves_the_device(cell: Cell, fault: str, tmp_path: Path) -> None:
     """It is said once and counted, no request is lost, and every answer is right."""
-    jobs = round_of(40)
+    jobs = round_of(MANY)
     more = [*LOUD, *HOST, "--cachepawl-host-faults", fault]
     with running(cell.family, cell.page, tmp_path, limits=LIMITS, more=more) as live:
         client, served = live.client, len(live.log)
@@ -138,7 +140,7 @@ def test_a_failure_leaves_the_device(cell: Cell, fault: str, tmp_path: Path) -> 
 @pytest.mark.parametrize("cell", EVERY)
 def test_a_wrong_load_shows(cell: Cell, tmp_path: Path) -> None:
     """Without --cachepawl-host-corrupt this test fails, as the first one passes."""
-    jobs = round_of(40)
+    jobs = round_of(MANY)
     what = "states" if cell.has_states else "pages"
     more = [*HOST, "--cachepawl-host-corrupt", what]
     with running(cell.family, cell.page, tmp_path, limits=LIMITS, more=more) as live:
@@ -158,7 +160,7 @@ def test_a_wrong_load_shows(cell: Cell, tmp_path: Path) -> None:
     ],
 )
 def test_other_policies(writing: str, policy: str, tmp_path: Path) -> None:
-    jobs = round_of(40)
+    jobs = round_of(MANY)
     more = [*LOUD, *HOST, *EAGER]
     more += ["--cachepawl-write-policy", writing, "--cachepawl-policy", policy]
     with running(QUICK.family, QUICK.page, tmp_path, limits=LIMITS, more=more) as live:
@@ -190,7 +192,7 @@ def kept_in(stats: dict[str, int]) -> dict[str, int]:
 @pytest.mark.stress
 def test_gone_while_it_waits(tmp_path: Path) -> None:
     """Clients give up while their loads are under way: nothing is held, the loads are cached."""
-    jobs = round_of(40)
+    jobs = round_of(MANY)
     selective = ["--cachepawl-write-policy", "write_through_selective"]
     more = [*LOUD, *HOST, *selective, "--cachepawl-host-slow", "1"]
     with running(QUICK.family, QUICK.page, tmp_path, limits=LIMITS, more=more) as live:

@@ -79,7 +79,7 @@ def test_the_command_draws_it(mapped: Server, capsys: pytest.CaptureFixture[str]
 def test_a_map_of_running_requests(mapped: Server) -> None:
     """Taken while answers are written: what requests hold is on it, and all adds up."""
     with ThreadPoolExecutor(1) as pool:
-        jobs = [(tokens(500 + i, 100), 600) for i in range(3)]
+        jobs = [(tokens(500 + i, 100), 200) for i in range(3)]
         answers = pool.submit(mapped.client.generate_at_once, jobs)
         seen: list[dict[str, Any]] = []
         while not answers.done():

@@ -49,7 +49,7 @@ def test_what_was_learned_outlives_the_server(tmp_path: Path) -> None:
     history = tmp_path / "history"
     jobs = mixed_jobs(12, 1000)
     with started(history) as live:
-        cold = [live.client.cold(*job) for job in jobs]
+        cold = live.client.cold_many(jobs)
         warm = live.client.generate_many(jobs * 2, 6)
         assert worst(cold * 2, warm) < TOLERANCE
         assert sum(answer.cached for answer in warm) > 0

@@ -42,9 +42,10 @@ def test_eight_at_a_time(client: Client) -> None:
     assert worst(cold, client.generate_many(jobs, 8)) < TOLERANCE
 
 
+@pytest.mark.few_cells
 def test_mixed_load(client: Client) -> None:
     jobs = mixed_jobs(30, 1000)
-    cold = [client.cold(*job) for job in jobs]
+    cold = client.cold_many(jobs)
     client.flush()
     before = client.stats()
     warm = client.generate_many(jobs, 8) + client.generate_many(jobs, 8)
@@ -65,7 +66,7 @@ def test_bursts(client: Client, cell: Cell) -> None:
         for i in range(16)
     ]
     named = {"custom_params": {"cachepawl_checkpoints": 200}}
-    cold = [client.cold(*job, sampling_params=hopefully(job[1])) for job in jobs]
+    cold = client.cold_many(jobs, hopefully)
     client.flush()
     before = client.stats()
     for _ in range(2):
@@ -87,6 +88,7 @@ def test_eviction_and_return(client: Client, cell: Cell) -> None:
     assert worst([*first, first[-1]], [*back, again]) < TOLERANCE
 
 
+@pytest.mark.few_cells
 def test_interleaved_decodes_strand_nothing(client: Client, cell: Cell) -> None:
     """Decodes page by page side by side; the last survivor's pages lie between the others'."""
     draw = random.Random(23)
@@ -96,7 +98,7 @@ def test_interleaved_decodes_strand_nothing(client: Client, cell: Cell) -> None:
     ]
     warm = client.generate_many(jobs, 12)
     client.wait_idle()
-    cold = [client.cold(*job) for job in jobs]
+    cold = client.cold_many(jobs)
     assert worst(cold, warm) < TOLERANCE
     stats = client.stats()
     if cell.has_states:
@@ -126,13 +128,14 @@ def test_prompt_larger_than_the_arena(client: Client) -> None:
     assert client.generate(tokens(9, 100)).cached == 0
 
 
+@pytest.mark.few_cells
 def test_retraction(client: Client, server: Server) -> None:
     """More answers than fit: some wait, some are taken back and resume, all are right."""
     jobs = [(tokens(500 + i, 60), 300) for i in range(12)]
     before = server.log.count("Retract requests")
     warm = client.generate_at_once(jobs, hopefully)
     client.wait_idle()
-    cold = [client.cold(*job, sampling_params=hopefully(300)) for job in jobs[:4]]
+    cold = client.cold_many(jobs[:4], hopefully)
     assert worst(cold, warm[:4]) < TOLERANCE
     assert all(len(answer.ids) == 300 for answer in warm)
     assert server.log.count("Retract requests") > before

@@ -37,9 +37,9 @@ def test_two_ranks_decide_alike(tmp_path: Path) -> None:
     trace = tmp_path / "trace.gz"
     more = [*options(log, "0.0009"), "--tp-size", "2", "--cachepawl-trace", str(trace)]
     more += ["--cachepawl-policy", "joint"]  # which reads the requests' times, too
-    with running(FAMILY, PAGE, tmp_path, limits=LIMITS, more=more, env=RANKS) as live:
+    with running(FAMILY, PAGE, tmp_path, limits=LIMITS, more=more, late=RANKS) as live:
         jobs = mixed_jobs(16, 1000)
-        cold = [live.client.cold(*job) for job in jobs]
+        cold = live.client.cold_many(jobs)
         warm = live.client.generate_many(jobs * 2, 6)
         assert worst(cold * 2, warm) < TOLERANCE
         stats = live.client.wait_idle()
@@ -96,9 +96,9 @@ def test_two_ranks_take_the_same_transfers(tmp_path: Path) -> None:
     host = ["--cachepawl-host-gb", "12x", "--cachepawl-host-slow", "0.002"]
     more = [*options(log, "0.0009"), *host, "--tp-size", "2"]
     more += ["--cachepawl-policy", "joint", "--cachepawl-policy-history", str(history)]
-    with running(FAMILY, PAGE, tmp_path, limits=LIMITS, more=more, env=RANKS) as live:
+    with running(FAMILY, PAGE, tmp_path, limits=LIMITS, more=more, late=RANKS) as live:
         jobs = mixed_jobs(16, 1000)
-        cold = [live.client.cold(*job) for job in jobs]
+        cold = live.client.cold_many(jobs)
         first = live.client.generate_many(jobs, 6)
         warm = live.client.generate_many(jobs * 2, 6)
         assert worst(cold, first) < TOLERANCE
@@ -119,7 +119,7 @@ def test_two_ranks_retract_and_ride_alike(tmp_path: Path) -> None:
     log = tmp_path / "decisions"
     jobs = round_of(24)
     more = [*LAYERS, *LATE, *EAGER, *options(log, "0.0009"), "--tp-size", "2"]
-    with running(FAMILY, PAGE, tmp_path, limits=LIMITS, more=more, env=RANKS) as live:
+    with running(FAMILY, PAGE, tmp_path, limits=LIMITS, more=more, late=RANKS) as live:
         client = live.client
         cold, warm = one_by_one(client, jobs), one_by_one(client, jobs)
         assert worst(cold, warm) < TOLERANCE
