@@ -24,8 +24,9 @@ MODULES = [
     "sglang.srt.entrypoints.http_server",
     "sglang.srt.managers.detokenizer_manager",
     "sglang.srt.managers.scheduler",
+    "sglang.srt.models.registry",
 ]
-"""What SGLang's three processes import first, before a plugin is loaded."""
+"""What SGLang's three processes import; the models a scheduler imports after its plugins."""
 CHILDREN = 3
 """Two schedulers and a detokenizer; a process more would import for itself."""
 
