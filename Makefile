@@ -5,6 +5,8 @@ BIN := $(VENV)/bin
 WORKERS ?= 2
 GPU_PYTHON ?= $(if $(wildcard $(BIN)/python),$(BIN)/python,python3)
 export OMP_NUM_THREADS ?= 1
+# SGLang's seven thousand modules are compiled once, and not in every process that imports them.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo serve test test-gpu check bench bench-capacity bench-policy bench-served bench-host bench-host-served bench-gpu stress clean
