@@ -45,9 +45,11 @@ def watch(owner: Any, name: str, path: str, seen: set[str]) -> None:
 
 
 def watch_collector(folder: str) -> None:
-    seen = ""
+    seen, frozen = "", False
     while True:
-        now = f"{gc.get_threshold()} {gc.get_freeze_count() > 0}"
+        # Counting what is frozen takes as long as there is of it: once is enough.
+        frozen = frozen or gc.get_freeze_count() > 0
+        now = f"{gc.get_threshold()} {frozen}"
         if now != seen:
             with open(f"{folder}/{os.getpid()}", "a") as out:
                 out.write(now + "\n")
