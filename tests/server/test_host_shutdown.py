@@ -34,8 +34,9 @@ NEVER = 10**9
 SLOW = ["--cachepawl-host-slow", "2", "--cachepawl-host-faults", f"load:0:late:{NEVER}"]
 LEFT = 14
 """Prompts after which the first has left the device."""
-QUEUE = 8
-"""Writes behind each other, two seconds each, that are under way when it is asked to end."""
+QUEUE = 6
+"""Writes behind each other, two seconds each, that are under way when it is asked to end: longer
+than it takes to look, shorter than it gives."""
 DIED = re.compile(r"exit ?code[=: ]*-9|SIGKILL|died unexpectedly", re.IGNORECASE)
 """SGLang's words for a process that was killed."""
 CLOSED = re.compile(
@@ -62,7 +63,7 @@ def busy(client: Client) -> None:
     until(client, lambda s: s["host_loads_under_way"] > 0)
     client.abort("gone")
     asked.join()
-    for i in range(QUEUE):
+    for i in range(2 * QUEUE):
         if client.stats()["host_writes_under_way"] < QUEUE:
             client.generate(tokens(5000 + i, LENGTH), 2)
 
