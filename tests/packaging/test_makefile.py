@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.mark.skipif(shutil.which("make") is None, reason="no make here")
+@pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
 def test_bytecode_is_kept_whatever_the_environment_says() -> None:
     """Set-up compiles nothing, so without it every process would compile SGLang for itself."""
     environment = os.environ | {"PYTHONDONTWRITEBYTECODE": "1", "SEEN": "yes"}

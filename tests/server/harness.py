@@ -356,7 +356,7 @@ def start(
     """The process of this command line, which prints into its log.
 
     Without an `env` of its own it is served on this platform, with SGLang imported already
-    (`imported.py`).
+    (`imported.py`); `late` is added to the environment of either.
     """
     if env is None and imported.allowed():
         return imported.start(words[1:], log, late or {})

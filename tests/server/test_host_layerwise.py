@@ -14,7 +14,7 @@ from cells import CELLS, LIMITS, Cell
 from conftest import EAGER, LOUD
 from harness import TOLERANCE, Answer, Client, running
 from test_host_retraction import crowd_goes_on
-from test_host_tier import HOST, QUICK, WRONG_BY, Job, one_by_one, round_of
+from test_host_tier import HOST, MANY, QUICK, WRONG_BY, Job, one_by_one, round_of
 from test_pressure import mixed_jobs, worst
 
 LAYERS = [*HOST, "--cachepawl-host-layerwise", "--cachepawl-host-group-bytes", "256"]
@@ -33,7 +33,7 @@ def answer_at_last(client: Client, job: Job, failed: list[str]) -> Answer:
 
 @pytest.mark.parametrize("cell", EVERY)
 def test_each_layer_waits_for_its_bytes(cell: Cell, tmp_path: Path) -> None:
-    jobs, mixed = round_of(24), mixed_jobs(8, 1000)
+    jobs, mixed = round_of(MANY), mixed_jobs(8, 1000)
     more = [*LOUD, *LAYERS, *LATE, *EAGER]
     with running(cell.family, cell.page, tmp_path, limits=LIMITS, more=more) as live:
         client = live.client
@@ -61,7 +61,7 @@ def test_each_layer_waits_for_its_bytes(cell: Cell, tmp_path: Path) -> None:
 @pytest.mark.stress
 def test_a_layer_that_does_not_wait_shows(tmp_path: Path) -> None:
     """The same without the waiting."""
-    jobs = round_of(24)
+    jobs = round_of(MANY)
     more = [*LAYERS, *LATE, "--cachepawl-host-blind"]
     with running(QUICK.family, QUICK.page, tmp_path, limits=LIMITS, more=more) as live:
         cold, warm = one_by_one(live.client, jobs), one_by_one(live.client, jobs)
@@ -71,7 +71,7 @@ def test_a_layer_that_does_not_wait_shows(tmp_path: Path) -> None:
 @pytest.mark.stress
 def test_a_failed_load_ends_its_request(tmp_path: Path) -> None:
     """Its result is not sent; all others, and the same request again, are right."""
-    jobs = round_of(24)
+    jobs = round_of(MANY)
     more = [*LOUD, *LAYERS, "--cachepawl-host-faults", "load:1:late:9,load:2:spoil"]
     with running(QUICK.family, QUICK.page, tmp_path, limits=LIMITS, more=more) as live:
         client = live.client

@@ -11,7 +11,7 @@ from conftest import EAGER
 from harness import TOLERANCE, Server, running, tokens
 from test_host_layerwise import LATE, LAYERS
 from test_host_retraction import crowd_goes_on
-from test_host_tier import one_by_one, round_of
+from test_host_tier import MANY, one_by_one, round_of
 from test_policy import kept
 from test_pressure import mixed_jobs, worst
 
@@ -117,7 +117,7 @@ def test_two_ranks_take_the_same_transfers(tmp_path: Path) -> None:
 def test_two_ranks_retract_and_ride_alike(tmp_path: Path) -> None:
     """Requests begin on loads that come late, layer by layer, and are retracted and go on."""
     log = tmp_path / "decisions"
-    jobs = round_of(24)
+    jobs = round_of(MANY)
     more = [*LAYERS, *LATE, *EAGER, *options(log, "0.0009"), "--tp-size", "2"]
     with running(FAMILY, PAGE, tmp_path, limits=LIMITS, more=more, late=RANKS) as live:
         client = live.client

@@ -45,11 +45,13 @@ def watch(owner: Any, name: str, path: str, seen: set[str]) -> None:
 
 
 def watch_collector(folder: str) -> None:
-    seen, frozen = "", False
+    seen, frozen, looks = "", False, 0
     while True:
-        # Counting what is frozen takes as long as there is of it: once is enough.
-        frozen = frozen or gc.get_freeze_count() > 0
+        # Counting what is frozen takes as long as there is of it: then every five seconds.
+        if not frozen or looks % 25 == 0:
+            frozen = gc.get_freeze_count() > 0
         now = f"{gc.get_threshold()} {frozen}"
+        looks += 1
         if now != seen:
             with open(f"{folder}/{os.getpid()}", "a") as out:
                 out.write(now + "\n")
