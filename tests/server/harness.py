@@ -133,7 +133,8 @@ class Client:
         """`(ids, new)` jobs cold, a few at a time: a step costs hardly more for four than for one.
 
         That who is computed beside others has the same answer as alone is a test of its own
-        (`test_pressure.test_eight_at_a_time`).
+        (`test_pressure.test_eight_at_a_time`).  Not for what counts waits or retractions: beside a
+        host tier even four can be too many for a small arena.
         """
         with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
             return list(

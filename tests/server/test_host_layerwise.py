@@ -37,7 +37,7 @@ def test_each_layer_waits_for_its_bytes(cell: Cell, tmp_path: Path) -> None:
     more = [*LOUD, *LAYERS, *LATE, *EAGER]
     with running(cell.family, cell.page, tmp_path, limits=LIMITS, more=more) as live:
         client = live.client
-        cold, others = one_by_one(client, jobs), client.cold_many(mixed)
+        cold, others = one_by_one(client, jobs), [client.cold(*job) for job in mixed]
         client.wait_idle()
         warm = one_by_one(client, jobs)
         assert worst(cold, warm) < TOLERANCE

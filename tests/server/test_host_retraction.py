@@ -43,7 +43,7 @@ def crowd_goes_on(client: Client, cell: Cell = QUICK) -> None:
     with ThreadPoolExecutor(len(JOBS)) as pool:
         answers = list(pool.map(lambda job: plain(client, job[0]), JOBS))
     retracted = client.wait_idle()["host_retractions"] - before
-    cold = client.cold_many(JOBS[-COLD:], hopefully)
+    cold = [client.cold(*job, sampling_params=HOPEFUL) for job in JOBS[-COLD:]]
     assert [answer.ids for answer in cold] == answers[-COLD:]
     turns = [
         ([*prompt, *ids, *tokens(9, 5)], 2) for (prompt, _), ids in zip(JOBS, answers, strict=True)
@@ -56,7 +56,7 @@ def crowd_goes_on(client: Client, cell: Cell = QUICK) -> None:
     else:
         assert min(cached) >= cell.floor(prompt)
         assert cached.count(cell.next_turn(prompt, ANSWER)) >= retracted
-    assert worst(client.cold_many(turns), warm) < TOLERANCE
+    assert worst([client.cold(*turn) for turn in turns], warm) < TOLERANCE
 
 
 def parked_and_resumed(log: Path, stats: dict[str, int]) -> int:
@@ -75,7 +75,7 @@ def long_crowd(client: Client) -> float:
     """The largest difference of log-probabilities to an undisturbed run."""
     warm = client.generate_many(LONG, len(LONG), sampling_params=HOPEFUL)
     client.wait_idle()
-    return worst(client.cold_many(LONG, hopefully), warm)
+    return worst([client.cold(*job, sampling_params=HOPEFUL) for job in LONG], warm)
 
 
 @pytest.mark.stress

@@ -51,7 +51,7 @@ def test_what_was_evicted_comes_back(cell: Cell, tmp_path: Path) -> None:
     more = [*LOUD, *HOST, *EAGER, "--enable-metrics"]
     with running(cell.family, cell.page, tmp_path, limits=LIMITS, more=more) as live:
         client = live.client
-        cold, others = one_by_one(client, jobs), client.cold_many(mixed)
+        cold, others = one_by_one(client, jobs), [client.cold(*job) for job in mixed]
         assert all(answer.cached == 0 for answer in cold)
         before = client.wait_idle()
         warm = one_by_one(client, jobs)
